@@ -1,0 +1,269 @@
+"""The setting ``ORMCACHE``: read once per database, validated in one place, frozen.
+
+:data:`OPTIONS` is the whole table: name, default, and what a value must be. :func:`problems` says what is wrong with a
+setting (the system checks print it) and :func:`config_for` refuses to work with it: a process that guessed at
+its settings could miss the writes that other processes rely on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import ipaddress
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+STORES = ("embedded", "redis", "memcached", "django")
+CONSISTENCIES = ("strict", "request", "near")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a setting: the number of its system check, a sentence and what to do."""
+
+    number: int
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one database. Field names are the keys of ``ORMCACHE`` in lower case."""
+
+    enabled: bool
+    store: str | None  # None: not named, to be derived from where the database is
+    cache: str
+    location: str | None  # None: a folder of this user, see ormcache.stores.embedded
+    max_size: int  # bytes
+    blacklist: tuple[str, ...]
+    only: tuple[str, ...]
+    consistency: str
+    near_max_lag: float  # seconds
+    on_outage: str
+    store_timeout: float  # seconds, to connect and to read
+    lease: float  # seconds
+    timeout: float | None  # seconds; None: until a write
+    max_rows: int
+    max_bytes: int
+    local_size: int  # bytes; 0: none
+    version: str
+    name: str | None  # None: what the database tells of itself
+    primary: str | None
+    sign: bool
+    engine: str | None
+
+    @property
+    def scope(self) -> bytes:
+        """A digest of what decides which results may be cached; part of every entry's name.
+
+        A table that leaves the blacklist must not revive the entries from before it went in.
+        """
+        decisive = repr((self.version, sorted(self.blacklist), sorted(self.only)))
+        return hashlib.blake2b(decisive.encode(), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    default: Any
+    expected: str
+    valid: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(name, str) and name for name in value)
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and 0 < value < float("inf")
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _or_none(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or valid(value)
+
+
+def _one_of(*choices: str) -> Option:
+    return Option(choices[0], "one of " + ", ".join(map(repr, choices)), lambda value: value in choices)
+
+
+_NAMES = "a list of model labels ('shop.Order'), apps ('shop.*') or table patterns ('audit_*')"
+
+OPTIONS: dict[str, Option] = {
+    "ENABLED": Option(True, "True or False", _is_bool),
+    "STORE": Option(None, "one of " + ", ".join(map(repr, STORES)), _or_none(lambda value: value in STORES)),
+    "CACHE": Option("default", "an alias in CACHES", _is_text),
+    "LOCATION": Option(
+        None, "the path of a folder", _or_none(lambda value: isinstance(value, os.PathLike) or _is_text(value))
+    ),
+    "MAX_SIZE": Option(256 * 2**20, "a number of bytes, 4 MiB or more", lambda v: _is_size(v) and v >= 4 * 2**20),
+    "BLACKLIST": Option((), _NAMES, _is_names),
+    "ONLY": Option((), _NAMES, _is_names),
+    "CONSISTENCY": _one_of(*CONSISTENCIES),
+    "NEAR_MAX_LAG": Option(0.25, "a positive number of seconds", _is_positive),
+    "ON_OUTAGE": _one_of("proceed", "refuse"),
+    "STORE_TIMEOUT": Option(0.25, "a positive number of seconds", _is_positive),
+    "LEASE": Option(60, "a number of seconds, 1 or more", lambda value: _is_positive(value) and value >= 1),
+    "TIMEOUT": Option(None, "a positive number of seconds, or None for 'until a write'", _or_none(_is_positive)),
+    "MAX_ROWS": Option(10_000, "a number of rows", _is_size),
+    "MAX_BYTES": Option(2**20, "a number of bytes", _is_size),
+    "LOCAL_SIZE": Option(32 * 2**20, "a number of bytes, 0 for none", _is_size),
+    "VERSION": Option("", "a string", lambda value: isinstance(value, str)),
+    "NAME": Option(None, "a string that no other database has", _or_none(_is_text)),
+    "PRIMARY": Option(None, "an alias in DATABASES", _or_none(_is_text)),
+    "SIGN": Option(False, "True or False", _is_bool),
+    "ENGINE": Option(None, "the dotted path of a database backend", _or_none(_is_text)),
+}
+
+#: Keys that mean nothing outside one database's own dict
+PER_DATABASE = frozenset({"ENGINE", "NAME", "PRIMARY"})
+
+#: Database alias → its Config, for as long as the settings stay as they are. Any thread may fill it; two threads
+#: that do so at once put equal values there.
+_configs: dict[str, Config] = {}
+
+#: Counts the changes of settings, so that a connection can tell with one comparison that its Config is out of date.
+generation = 0
+
+
+def config_for(alias: str, settings_dict: Mapping[str, Any]) -> Config:
+    """The settings of one database; its own ``ORMCACHE`` dict goes before the project's.
+
+    Raises ImproperlyConfigured with the text of the first problem that the system checks would name.
+    """
+    config = _configs.get(alias)
+    if config is None:
+        for problem in problems(alias, settings_dict):
+            raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
+        config = _configs[alias] = _build(_merged(settings_dict))
+    return config
+
+
+def problems(alias: str, settings_dict: Mapping[str, Any]) -> list[Problem]:
+    """Everything that is wrong with the settings of one database, judged from the settings alone."""
+    found = []
+    for where, given in _sources(alias, settings_dict):
+        if not isinstance(given, Mapping):
+            found.append(Problem(1, f"{where} must be a dict, not {given!r}.", "See the table of settings."))
+            continue
+        for key, value in given.items():
+            found.extend(_problems_of_key(where, key, value))
+    if found:
+        return found
+    return list(_problems_together(alias, _merged(settings_dict)))
+
+
+def _problems_of_key(where: str, key: Any, value: Any) -> Iterable[Problem]:
+    option = OPTIONS.get(key)
+    if option is None:
+        near = difflib.get_close_matches(str(key).upper(), OPTIONS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Valid keys: " + ", ".join(OPTIONS) + "."
+        yield Problem(2, f"{where} has the unknown key {key!r}.", hint)
+    elif where == "ORMCACHE" and key in PER_DATABASE:
+        hint = f"Move it into DATABASES[alias]['ORMCACHE'] of the database that it is meant for."
+        yield Problem(3, f"{where}[{key!r}] belongs to one database.", hint)
+    elif not option.valid(value):
+        yield Problem(4, f"{where}[{key!r}] is {value!r}.", f"It must be {option.expected}.")
+
+
+def _problems_together(alias: str, values: Mapping[str, Any]) -> Iterable[Problem]:
+    if values["CONSISTENCY"] != "strict":
+        yield Problem(
+            5,
+            f"The consistency level {values['CONSISTENCY']!r} of database {alias!r} is not available yet.",
+            "Use 'strict', the default.",
+        )
+    if values["STORE"] in ("redis", "memcached", "django") and values["CACHE"] not in settings.CACHES:
+        near = difflib.get_close_matches(values["CACHE"], settings.CACHES, n=1)
+        yield Problem(
+            6,
+            f"The cache {values['CACHE']!r} of ORMCACHE for database {alias!r} is not in CACHES.",
+            f"Did you mean {near[0]!r}?" if near else "Add it to CACHES, or name another alias in 'CACHE'.",
+        )
+    if values["PRIMARY"] is not None and values["PRIMARY"] not in settings.DATABASES:
+        yield Problem(
+            7,
+            f"The primary {values['PRIMARY']!r} of database {alias!r} is not in DATABASES.",
+            "Name the alias of the database that this one is a replica of.",
+        )
+
+
+def is_local(settings_dict: Mapping[str, Any]) -> bool:
+    """Whether these connection settings lead to a database on this host: a file, a socket or loopback.
+
+    A loopback port can be a tunnel or a proxy to elsewhere: what the database says of itself has the last word.
+    """
+    if settings_dict.get("ENGINE", "").endswith("sqlite3") or "sqlite3" in str(_own(settings_dict).get("ENGINE", "")):
+        return True
+    options = settings_dict.get("OPTIONS") or {}
+    if "service" in options or "read_default_file" in options:
+        return False  # the host stands in a file that only the driver reads
+    hosts = settings_dict.get("HOST") or options.get("host") or os.environ.get("PGHOST") or ""
+    return all(_is_local_host(host.strip()) for host in str(hosts).split(","))
+
+
+def _is_local_host(host: str) -> bool:
+    if host in ("", "localhost") or host.startswith(("/", "@")):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _own(settings_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = settings_dict.get("ORMCACHE") or {}
+    return own if isinstance(own, Mapping) else {}
+
+
+def _sources(alias: str, settings_dict: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for where, given in (
+        ("ORMCACHE", getattr(settings, "ORMCACHE", None)),
+        (f"DATABASES[{alias!r}]['ORMCACHE']", settings_dict.get("ORMCACHE")),
+    ):
+        if given is not None:
+            yield where, given
+
+
+def _merged(settings_dict: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = {key: option.default for key, option in OPTIONS.items()}
+    return defaults | dict(getattr(settings, "ORMCACHE", None) or {}) | dict(_own(settings_dict))
+
+
+def _build(values: Mapping[str, Any]) -> Config:
+    frozen = dict(values)
+    frozen["BLACKLIST"] = tuple(sorted(values["BLACKLIST"]))
+    frozen["ONLY"] = tuple(sorted(values["ONLY"]))
+    frozen["LOCATION"] = None if values["LOCATION"] is None else os.fspath(values["LOCATION"])
+    return Config(**{field.name: frozen[field.name.upper()] for field in fields(Config)})
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    """Follow ``override_settings``: every connection reads its settings anew."""
+    global generation
+    if setting in ("ORMCACHE", "CACHES", "DATABASES", "SECRET_KEY"):
+        _configs.clear()
+        generation += 1
+
+
+setting_changed.connect(_forget, dispatch_uid="ormcache.conf")

@@ -1,0 +1,199 @@
+"""What every store can do, and how all of them fail.
+
+A store holds two kinds of things under opaque byte names:
+
+* **slots**, one per relation: a *stamp* (17 bytes: ``b"S"``, 8 bytes of time, 8 random ones), or *marks* (``b"M"``
+  followed by one 16-byte record per writer: its id and the end of its lease), or nothing;
+* **entries**, the encoded results of queries, which may be lost at any time.
+
+The rules by which they are read and written (:mod:`ormcache.stamps`) need only the seven operations of :class:`Store`.
+Every operation costs one round trip where the server has a way to do it in one.
+
+A subclass implements the underscored hooks and raises whatever its client raises; this class turns all of it
+into :class:`StoreUnavailable` and keeps a store that is away from costing more than one timeout: after a failure
+the breaker opens, and until its back-off has passed every call fails at once without touching the network.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import ClassVar, ParamSpec, TypeVar
+
+logger = logging.getLogger("ormcache")
+
+STAMP = b"S"
+STAMP_LENGTH = 17
+MARK = b"M"
+MARK_RECORD = 16  # bytes: an 8-byte writer id and the end of its lease, big-endian microseconds
+WRITER_LENGTH = 8
+
+FIRST_BACK_OFF = 0.5  # seconds that the breaker stays open after the first failure
+LONGEST_BACK_OFF = 30.0  # seconds; the back-off doubles up to here while failures go on
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class StoreUnavailable(Exception):
+    """The store did not do what it was asked for: away, too slow, full, refused or damaged.
+
+    After a failed ``mark``, ``settle`` or ``put`` the change may or may not have happened.
+    """
+
+
+def is_stamp(value: bytes | None) -> bool:
+    return value is not None and len(value) == STAMP_LENGTH and value[:1] == STAMP
+
+
+def marks_of(value: bytes | None) -> list[tuple[bytes, int]]:
+    """The ``(writer, lease end in microseconds)`` pairs of a slot's value; empty for anything but marks."""
+    if not value or value[:1] != MARK or (len(value) - 1) % MARK_RECORD:
+        return []
+    return [
+        (value[at : at + WRITER_LENGTH], int.from_bytes(value[at + WRITER_LENGTH : at + MARK_RECORD], "big"))
+        for at in range(1, len(value), MARK_RECORD)
+    ]
+
+
+def with_mark(value: bytes | None, writer: bytes, now: int, lease_end: int) -> bytes:
+    """The marks of ``value`` that are alive at ``now``, and one more for ``writer``."""
+    alive = [(other, end) for other, end in marks_of(value) if end > now and other != writer]
+    return encode_marks([*alive, (writer, lease_end)])
+
+
+def without_mark(value: bytes | None, writer: bytes, now: int, stamp: bytes) -> bytes:
+    """What a slot holds once ``writer`` has settled: the living marks of others, or else the fresh ``stamp``."""
+    others = [(other, end) for other, end in marks_of(value) if end > now and other != writer]
+    return encode_marks(others) if others else stamp
+
+
+def encode_marks(marks: Sequence[tuple[bytes, int]]) -> bytes:
+    return MARK + b"".join(writer + end.to_bytes(8, "big") for writer, end in marks)
+
+
+def last_lease_end(value: bytes) -> int:
+    """Microseconds, on the clock that the marks were written with."""
+    return max(end for _, end in marks_of(value))
+
+
+class Store:
+    """One store as one process sees it. Threads may share it; a child process opens its own connections.
+
+    Every public operation raises :class:`StoreUnavailable` and nothing else.
+    """
+
+    #: the name that ``ORMCACHE["STORE"]`` knows it by
+    kind: ClassVar[str]
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # guards the three fields below when they change
+        self._failures = 0
+        self._closed_until = 0.0  # a time of self._clock; calls before it fail at once
+        self._probing = False
+
+    # Operations -------------------------------------------------------------
+
+    def look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
+        """The entry (None: absent, or not asked for) and the value of every slot, in order, in one round trip.
+
+        A slot whose marks have all outlived their leases reads as None.
+        """
+        return self._guarded(self._look_up, entry, slots)
+
+    def fill(self, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
+        """Add ``stamp`` to those ``slots`` that hold nothing, never over a value; then read all of them back."""
+        return self._guarded(self._fill, slots, stamp)
+
+    def put(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
+        """Keep ``value`` for at most ``timeout`` seconds (None: until it is evicted). False: too large for this store."""
+        return self._guarded(self._put, entry, value, timeout)
+
+    def mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None = None) -> bytes | None:
+        """Mark every slot for ``writer`` for ``lease`` seconds, atomically per slot, beside the marks of others.
+
+        A marked slot expires with its last lease. Returns the value of the slot ``watch`` (None: it is empty, or
+        none was named), read in the same round trip.
+        """
+        return self._guarded(self._mark, slots, writer, lease, watch)
+
+    def settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
+        """Take ``writer``'s marks away; a slot that holds no living mark of another gets ``stamp``, whatever it held."""
+        self._guarded(self._settle, slots, writer, stamp)
+
+    def remove(self, entries: Sequence[bytes]) -> None:
+        """Forget these entries."""
+        self._guarded(self._remove, entries)
+
+    def close(self) -> None:
+        """Give back connections, files and memory. The next operation opens them again."""
+
+    # Hooks, one per operation ------------------------------------------------
+
+    def _look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
+        raise NotImplementedError
+
+    def _fill(self, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
+        raise NotImplementedError
+
+    def _put(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
+        raise NotImplementedError
+
+    def _mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None) -> bytes | None:
+        raise NotImplementedError
+
+    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
+        raise NotImplementedError
+
+    def _remove(self, entries: Sequence[bytes]) -> None:
+        raise NotImplementedError
+
+    def _reset(self) -> None:
+        """Drop a connection that just failed, so that the next call opens a new one."""
+
+    # The breaker --------------------------------------------------------------
+
+    @property
+    def available(self) -> bool:
+        """False while the breaker is open."""
+        return not self._failures or self._clock() >= self._closed_until
+
+    def _guarded(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._failures and not self._may_probe():
+            raise StoreUnavailable(f"the {self.kind} store is away; it will be tried again")
+        try:
+            answer = call(*args, **kwargs)
+        except Exception as error:
+            # Whatever a client or a foreign byte makes a store raise, the query goes on without the cache.
+            self._failed(error)
+            raise StoreUnavailable(f"the {self.kind} store failed: {error!r}") from error
+        finally:
+            self._probing = False
+        if self._failures:
+            self._recovered()
+        return answer
+
+    def _may_probe(self) -> bool:
+        """One caller a back-off may try again; the others keep failing at once meanwhile."""
+        with self._lock:
+            if self._probing or self._clock() < self._closed_until:
+                return False
+            self._probing = True
+            return True
+
+    def _failed(self, error: Exception) -> None:
+        with self._lock:
+            self._failures += 1
+            back_off = min(FIRST_BACK_OFF * 2 ** min(self._failures - 1, 16), LONGEST_BACK_OFF)
+            self._closed_until = self._clock() + back_off
+            first = self._failures == 1
+        self._reset()
+        if first:
+            logger.warning("the %s store is away, reads go to the database: %r", self.kind, error)
+
+    def _recovered(self) -> None:
+        with self._lock:
+            self._failures = 0
+        logger.warning("the %s store answers again", self.kind)
