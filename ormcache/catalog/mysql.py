@@ -1,0 +1,99 @@
+"""MySQL and MariaDB: what a connection tells of its server, and the catalog."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from ormcache import reasons
+from ormcache.catalog.base import STABLE, VOLATILE, Facts, Relation, Server
+
+# @@read_only is what a replica is told to be; nothing else says it without a privilege.
+_SETTINGS = """
+    SELECT @@hostname, @@port, @@datadir, DATABASE(), @@read_only, @@sql_mode,
+           CURRENT_USER(), @@time_zone, @@collation_connection, @@character_set_client, @@character_set_results,
+           @@sql_auto_is_null, @@sql_select_limit, @@group_concat_max_len, @@div_precision_increment, @@lc_time_names,
+           @@default_week_format
+"""
+# Variables that only one of the two families has
+_VARIABLES = """
+    SHOW VARIABLES WHERE Variable_name IN
+        ('server_uuid', 'server_uid', 'old_mode', 'tx_isolation', 'transaction_isolation')
+"""
+
+_RELATIONS = """
+    SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()
+"""
+_VIEWS = "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE()"
+_FOREIGN_KEYS = """
+    SELECT REFERENCED_TABLE_NAME, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
+    WHERE CONSTRAINT_SCHEMA = DATABASE()
+      AND (DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION'))
+"""
+_TRIGGERS = "SELECT EVENT_OBJECT_TABLE, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"
+_ROUTINES = """
+    SELECT ROUTINE_NAME, ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_DATA_ACCESS FROM information_schema.ROUTINES
+    WHERE ROUTINE_SCHEMA = DATABASE()
+"""
+
+#: Engines whose rows change at COMMIT and not before
+_TRANSACTIONAL = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster", "ndb"})
+
+#: Modes under which quotes or backslashes do not read as the lexer thinks
+_OTHER_LEXICON = frozenset({"ANSI_QUOTES", "ANSI", "NO_BACKSLASH_ESCAPES"})
+
+
+def identify(connection: Any) -> Server:
+    """What a DB-API connection that was just made tells of its server."""
+    with connection.cursor() as cursor:
+        cursor.execute(_VARIABLES)
+        variables = {name.lower(): value for name, value in cursor.fetchall()}
+        cursor.execute(_SETTINGS)
+        host, port, directory, database, read_only, mode, *settings = cursor.fetchone()
+    unique = variables.get("server_uuid") or variables.get("server_uid") or ""
+    isolation = variables.get("transaction_isolation") or variables.get("tx_isolation") or "unknown"
+    return Server(
+        identity=f"mysql {unique} {host} {port} {directory} {database}",
+        local=host == socket.gethostname(),
+        replica=bool(read_only),
+        settings=(mode, variables.get("old_mode"), *settings),
+        isolation=isolation.lower().replace("-", " "),
+        understood=_OTHER_LEXICON.isdisjoint(mode.split(",")),
+    )
+
+
+def load(connection: Any) -> Facts:
+    """The catalog of the current database, as far as the DB-API connection's user may see it."""
+    with connection.cursor() as cursor:
+
+        def rows(query: str) -> list[Any]:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+        cursor.execute("SELECT DATABASE()")
+        schema = (cursor.fetchone()[0] or "").lower()
+        relations = []
+        for name, kind, engine in rows(_RELATIONS):
+            obstacle = None
+            if kind == "BASE TABLE" and (engine or "").lower() not in _TRANSACTIONAL:
+                obstacle = reasons.NOT_TRANSACTIONAL
+            relations.append(Relation(name, schema, name.lower(), obstacle))
+        by_folded = {relation.bare: relation.name for relation in relations}
+        functions, sources = {}, {}
+        for name, kind, body, access in rows(_ROUTINES):
+            writes = kind == "PROCEDURE" or access not in ("NO SQL", "READS SQL DATA")
+            functions[name.lower()] = VOLATILE if writes else STABLE
+            sources[name.lower()] = [body]
+        return Facts(
+            relations=relations,
+            views={name: text or None for name, text in rows(_VIEWS)},
+            reaches=[
+                (by_folded[parent.lower()], by_folded[child.lower()])
+                for parent, child in rows(_FOREIGN_KEYS)
+                if parent and parent.lower() in by_folded and child.lower() in by_folded
+            ],
+            bodies=[(by_folded[table.lower()], body) for table, body in rows(_TRIGGERS)],
+            functions=functions,
+            sources=sources,
+            schemas=frozenset({schema}),
+        )

@@ -1,0 +1,186 @@
+"""Rows of a result to bytes and back, equal in value and in type, or not at all.
+
+Pickle writes and reads every type that drivers hand out exactly; what it must not do is to run what a stranger put into
+the store. So it reads through an allow-list: a global that is not on it makes the bytes unreadable.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import hashlib
+import hmac
+import io
+import pickle
+import uuid
+import zoneinfo
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+Row = tuple[Any, ...]
+
+MAC_LENGTH = 16  # bytes
+
+
+class Unencodable(Exception):
+    """A value that would not come back equal in value and type."""
+
+
+class Unreadable(Exception):
+    """Bytes that are not what :func:`encode` wrote under this name: damaged, foreign or forged."""
+
+
+#: Immutable types that pickle keeps exactly, whatever their value
+_PLAIN = frozenset(
+    {
+        int,
+        str,
+        bool,
+        type(None),
+        float,
+        complex,
+        bytes,
+        decimal.Decimal,
+        datetime.date,
+        datetime.timedelta,
+        uuid.UUID,
+    }
+)
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+_MOMENTS = frozenset({datetime.datetime, datetime.time})
+
+#: Classes of optional libraries that a row may hold, by module; their parts are looked at one by one
+_RANGES = {
+    "psycopg.types.range": (
+        "Range",
+        "Int4Range",
+        "Int8Range",
+        "NumericRange",
+        "DateRange",
+        "TimestampRange",
+        "TimestamptzRange",
+    ),
+    "psycopg2._range": ("Range", "NumericRange", "DateRange", "DateTimeRange", "DateTimeTZRange"),
+}
+_MULTIRANGES = {"psycopg.types.multirange": ("Multirange",)}
+_ADDRESSES = {
+    "ipaddress": ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network", "IPv4Interface", "IPv6Interface"),
+}
+
+_ALLOWED = frozenset(
+    {
+        ("builtins", "complex"),
+        ("builtins", "set"),
+        ("builtins", "frozenset"),
+        ("builtins", "bytearray"),
+        ("builtins", "memoryview"),
+        ("datetime", "date"),
+        ("datetime", "datetime"),
+        ("datetime", "time"),
+        ("datetime", "timedelta"),
+        ("datetime", "timezone"),
+        ("decimal", "Decimal"),
+        ("uuid", "UUID"),
+        ("uuid", "SafeUUID"),
+        ("zoneinfo", "ZoneInfo"),
+        *((module, name) for table in (_RANGES, _MULTIRANGES, _ADDRESSES) for module in table for name in table[module]),
+    }
+)
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise Unreadable(f"{module}.{name} is not a type of rows")
+        return super().find_class(module, name)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes what pickle itself has no form for, or only one that needs getattr()."""
+
+    dispatch_table = {
+        memoryview: lambda value: (memoryview, (bytes(value),)),
+        zoneinfo.ZoneInfo: lambda value: (zoneinfo.ZoneInfo, (value.key,)),
+    }
+
+
+def encode(rows: Sequence[Row] | Row | None) -> tuple[bytes, bool]:
+    """The bytes of a result, and whether all of its values are immutable. Raises Unencodable.
+
+    ``rows`` is what Django's compiler returned, flattened: a list of rows, one row, or None for no row.
+    """
+    types = set(map(type, rows)) if rows is not None else set()
+    if rows is not None and type(rows) not in (list, tuple):
+        raise Unencodable(type(rows).__qualname__)
+    cells = list(chain.from_iterable(rows)) if types <= {tuple} and type(rows) is list else list(rows or ())
+    if not _PLAIN.issuperset(map(type, cells)):
+        immutable = _check(cells)
+    else:
+        immutable = True
+    buffer = io.BytesIO()
+    try:
+        _Pickler(buffer, 5).dump(rows)
+    except Exception as error:
+        raise Unencodable(repr(error)) from error
+    return buffer.getvalue(), immutable
+
+
+def _check(values: Iterable[Any]) -> bool:
+    """True if all values are immutable, False if some are not; raises Unencodable for what has no exact form."""
+    immutable = True
+    for value in values:
+        cls = type(value)
+        if cls in _PLAIN:
+            continue
+        if cls in _MOMENTS:
+            _check_zone(value.tzinfo)
+        elif cls in _CONTAINERS:
+            inside = _check(chain.from_iterable(value.items()) if cls is dict else value)
+            immutable = immutable and inside and cls in (tuple, frozenset)
+        elif cls is memoryview:
+            if value.format != "B" or value.ndim != 1:
+                raise Unencodable("a memoryview of other things than bytes")
+            immutable = immutable and value.readonly
+        elif cls is bytearray:
+            immutable = False
+        elif cls.__name__ in _ADDRESSES.get(cls.__module__, ()):
+            continue
+        elif cls.__name__ in _RANGES.get(cls.__module__, ()):
+            immutable = _check((value.lower, value.upper)) and immutable
+        elif cls.__name__ in _MULTIRANGES.get(cls.__module__, ()):
+            _check(value)
+            immutable = False
+        else:
+            raise Unencodable(f"{cls.__module__}.{cls.__qualname__}")
+    return immutable
+
+
+def _check_zone(zone: datetime.tzinfo | None) -> None:
+    if zone is None or type(zone) is datetime.timezone:
+        return
+    if type(zone) is not zoneinfo.ZoneInfo or zone.key is None:
+        raise Unencodable(f"time zone {zone!r}")
+
+
+def decode(data: bytes) -> Any:
+    """What :func:`encode` was given, made anew at every call. Raises Unreadable."""
+    try:
+        return _Unpickler(io.BytesIO(data)).load()
+    except Unreadable:
+        raise
+    except Exception as error:  # foreign bytes can make pickle raise anything
+        raise Unreadable(repr(error)) from error
+
+
+def mac(key: bytes, name: bytes, data: bytes) -> bytes:
+    """A keyed digest of an entry. The entry's name is inside, so that two entries cannot be swapped."""
+    return hashlib.blake2b(name + data, key=key, digest_size=MAC_LENGTH).digest()
+
+
+def verified(key: bytes, name: bytes, signed: bytes) -> bytes:
+    """The data behind its MAC. Raises Unreadable if the MAC is not right."""
+    data = signed[MAC_LENGTH:]
+    if not hmac.compare_digest(signed[:MAC_LENGTH], mac(key, name, data)):
+        raise Unreadable("the signature does not fit")
+    return data
