@@ -23,6 +23,7 @@ TEMPORARY = "temporary table"
 SYSTEM_CATALOG = "system catalog"
 UNKNOWN_RELATION = "unknown relation"
 FOREIGN_TABLE = "foreign table"
+UNLOGGED = "unlogged table"  # PostgreSQL empties it after a crash, which nobody is told
 NOT_TRANSACTIONAL = "not transactional"  # a storage engine whose rows change before COMMIT
 # The connection ----------------------------------------------------------------
 DISABLED = "disabled"  # inside ormcache.disabled(), or ENABLED is False
@@ -34,7 +35,6 @@ SNAPSHOT = "snapshot"  # an isolation level above READ COMMITTED, or SQLite in m
 UNCOMMITTED = "uncommitted"  # READ UNCOMMITTED shows rows that may never be
 SESSION = "session"  # something was set that cannot be followed
 BROKEN_TRANSACTION = "broken transaction"
-GUARDED = "guarded"  # a test tool forbids database access here
 # The store ---------------------------------------------------------------------
 STORE_AWAY = "store away"
 PENDING = "pending"  # a write could not be told to the store and still waits to be

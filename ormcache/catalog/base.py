@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ormcache import reasons
-from ormcache.sql import Effect, Statement, analyse
+from ormcache.sql import Effect, Statement, analyse, names_in
 from ormcache.sql.statement import Name
 from ormcache.sql.vocabulary import REPEATABLE, RUN_SQL, UNREPEATABLE
 
@@ -149,6 +149,21 @@ class Catalog:
                 found.add(EPOCH)
         return found
 
+    def sets_session(self, calls: Iterable[str]) -> bool:
+        """Could one of these functions change settings of the session?"""
+        for call in calls:
+            if call in RUN_SQL:
+                return True
+            if self.functions.get(call) == VOLATILE:
+                for body in self._sources.get(call, [None]):
+                    names = None if body is None else names_in(body, self.vendor)
+                    # "set" alone is most often the one of an UPDATE
+                    if names is None or not names.isdisjoint(RUNS_TEXT | {"set_config", "perform", "call"}):
+                        return True
+                    if "set" in names and "update" not in names:
+                        return True
+        return False
+
     # Conclusions ------------------------------------------------------------------
 
     def _closure(self, relation: str) -> frozenset[str]:
@@ -199,14 +214,12 @@ class Catalog:
 
     def _named_in(self, body: str | None, seen: set[str]) -> set[str]:
         """The relations that a piece of code names, itself or through the functions that it calls."""
-        statement = None if body is None else analyse(body, self.vendor)
-        if statement is None or statement.obstacle == reasons.NOT_UNDERSTOOD and not statement.names:
-            return {EPOCH}
-        if not RUNS_TEXT.isdisjoint(statement.names) or not RUN_SQL.isdisjoint(statement.names):
-            return {EPOCH}  # SQL that is put together at run time
-        found = self.named(statement.names)
-        for function in statement.names & self.functions.keys():
-            if function not in seen:
+        names = None if body is None else names_in(body, self.vendor)
+        if names is None or not names.isdisjoint(RUNS_TEXT | RUN_SQL):
+            return {EPOCH}  # code that cannot be read, or that runs SQL put together at run time
+        found = self.named(names)
+        for function in names & self.functions.keys():
+            if function not in seen and self.functions[function] == VOLATILE:
                 seen.add(function)
                 found |= self._body_of(function, seen)
         return found

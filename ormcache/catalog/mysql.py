@@ -43,17 +43,17 @@ _TRANSACTIONAL = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster", "ndb"})
 _OTHER_LEXICON = frozenset({"ANSI_QUOTES", "ANSI", "NO_BACKSLASH_ESCAPES"})
 
 
-def identify(connection: Any) -> Server:
+def identify(connection: Any, database: str) -> Server:
     """What a DB-API connection that was just made tells of its server."""
     with connection.cursor() as cursor:
         cursor.execute(_VARIABLES)
         variables = {name.lower(): value for name, value in cursor.fetchall()}
         cursor.execute(_SETTINGS)
-        host, port, directory, database, read_only, mode, *settings = cursor.fetchone()
+        host, port, directory, current, read_only, mode, *settings = cursor.fetchone()
     unique = variables.get("server_uuid") or variables.get("server_uid") or ""
     isolation = variables.get("transaction_isolation") or variables.get("tx_isolation") or "unknown"
     return Server(
-        identity=f"mysql {unique} {host} {port} {directory} {database}",
+        identity=f"mysql {unique} {host} {port} {directory} {current}",
         local=host == socket.gethostname(),
         replica=bool(read_only),
         settings=(mode, variables.get("old_mode"), *settings),

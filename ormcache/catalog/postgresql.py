@@ -35,7 +35,7 @@ _SETTINGS = """
 _USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 _RELATIONS = f"""
-    SELECT c.oid, n.nspname, c.relname, c.relkind
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND {_USER_SCHEMA}
 """
@@ -71,17 +71,17 @@ _READABLE = ("sql", "plpgsql")
 _BY_VOLATILITY = "isv"
 
 
-def identify(connection: Any) -> Server:
+def identify(connection: Any, database: str) -> Server:
     """What a DB-API connection that was just made tells of its server."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')")
         allowed = cursor.fetchone()[0]
         cursor.execute(_IDENTITY if allowed else _IDENTITY_WITHOUT_CONTROL)
-        system, timeline, database, started = cursor.fetchone()
+        system, timeline, oid, started = cursor.fetchone()
         cursor.execute(_SETTINGS)
         address, replica, isolation, understood, *settings = cursor.fetchone()
     return Server(
-        identity=f"postgresql {system} {timeline} {database} {started}",
+        identity=f"postgresql {system} {timeline} {oid} {started}",
         # A socket has no address. A loopback address at our end alone could be a tunnel's or a pooler's.
         local=address is None or ipaddress.ip_address(address).is_loopback,
         replica=replica,
@@ -100,9 +100,11 @@ def load(connection: Any) -> Facts:
             return list(cursor.fetchall())
 
         relations: dict[int, Relation] = {}
-        for oid, schema, name, kind in rows(_RELATIONS):
+        for oid, schema, name, kind, persistence in rows(_RELATIONS):
             shown = name if schema == "public" else f"{schema}.{name}"
-            obstacle = reasons.FOREIGN_TABLE if _text(kind) == "f" else None
+            obstacle = reasons.UNLOGGED if _text(persistence) == "u" else None
+            if _text(kind) == "f":
+                obstacle = reasons.FOREIGN_TABLE
             relations[oid] = Relation(shown, schema.lower(), name.lower(), obstacle)
         names = {oid: relation.name for oid, relation in relations.items()}
 

@@ -21,29 +21,30 @@ _VIEW = re.compile(r"\bAS\s*\(?\s*(?=(?:SELECT|WITH|VALUES)\b)", re.IGNORECASE)
 _VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL\s", re.IGNORECASE)
 _TRIGGER_BODY = re.compile(r"\bBEGIN\b", re.IGNORECASE)
 
-#: A database in memory is gone with its process, and another process has another one under the same name.
-_MEMORY: dict[int, str] = {}
+#: Process id → a name for its databases in memory: they are gone with the process. Holds one item, any thread may put it.
+_memories: dict[int, str] = {}
 
 
-def identify(connection: Any) -> Server:
-    """What a DB-API connection that was just made tells of its file."""
+def identify(connection: Any, database: str) -> Server:
+    """What a DB-API connection that was just made to ``database``, a path or URI, tells of its file."""
     path = connection.execute("PRAGMA database_list").fetchone()[2]
     if path:
         real = os.path.realpath(path)
         status = os.stat(real)
         identity = f"sqlite {real} {status.st_dev} {status.st_ino}"
+    elif "cache=shared" in database:
+        identity = f"sqlite {_memory()} {database}"  # all connections of this process see one database
     else:
-        identity = f"sqlite memory {_memory()}"
+        identity = f"sqlite {secrets.token_hex(16)}"  # this connection's alone
     return Server(identity=identity, local=True, replica=False, settings=(), isolation="serializable")
 
 
 def _memory() -> str:
-    """A name for this process's databases in memory; a fork makes it another one."""
     process = os.getpid()
-    if process not in _MEMORY:
-        _MEMORY.clear()
-        _MEMORY[process] = secrets.token_hex(16)
-    return _MEMORY[process]
+    if process not in _memories:
+        _memories.clear()
+        _memories[process] = secrets.token_hex(16)
+    return _memories[process]
 
 
 def load(connection: Any) -> Facts:

@@ -58,6 +58,7 @@ class Statement:
     savepoint: str | None = None
     serial: bool = False  # asks for a snapshot that outlives one statement
     cascades: bool = False  # reaches further relations by its own words (TRUNCATE … CASCADE)
+    creates: str | None = None  # the temporary table that it makes, folded
     commits: bool = False  # MySQL commits the transaction that is open before it runs this
 
 
@@ -132,6 +133,14 @@ def analyse(text: str, vendor: str) -> Statement:
     return statements[0] if len(statements) == 1 else _together(statements, digest)
 
 
+def names_in(code: str, vendor: str) -> frozenset[str] | None:
+    """Every identifier and keyword, folded, in a piece of stored code; None where it does not lex cleanly."""
+    tokens = lex(code, vendor)
+    if tokens is None:
+        return None
+    return frozenset(text.lower() for kind, text in tokens if kind in (Kind.WORD, Kind.QUOTED))
+
+
 def digest_of(tokens: Sequence[Token]) -> bytes:
     """16 bytes that differ for texts that differ in more than white space and comments."""
     parts = "\0".join(f"{kind.value}\0{len(text)}\0{text}" for kind, text in tokens)
@@ -196,7 +205,15 @@ def _analyse_one(tokens: list[Token], vendor: str, digest: bytes) -> Statement:
     if effect is Effect.SCHEMA:
         if first == "create" and not {"temporary", "temp"}.isdisjoint(words[1:5]) and _creates_temporary(words):
             change = SessionChange(None, None, followed=False)
-            return Statement(Effect.SESSION, digest, names, calls=calls, obstacle=reasons.TEMPORARY, session=change)
+            return Statement(
+                Effect.SESSION,
+                digest,
+                names,
+                calls=calls,
+                obstacle=reasons.TEMPORARY,
+                session=change,
+                creates=_created(tokens, words),
+            )
         return Statement(Effect.SCHEMA, digest, names, calls=calls, obstacle=reasons.NOT_A_READ)
     if effect is Effect.WRITE:
         return _write(tokens, words, first, vendor, digest, names, calls)
@@ -210,6 +227,15 @@ def _creates_temporary(words: list[str]) -> bool:
     """CREATE [OR REPLACE] [LOCAL | GLOBAL] TEMP …: the word stands before the kind of object."""
     prefix = {"create", "or", "replace", "local", "global"}
     return next(word for word in words if word not in prefix) in ("temp", "temporary")
+
+
+def _created(tokens: list[Token], words: list[str]) -> str | None:
+    """The name in CREATE TEMP … [IF NOT EXISTS] name."""
+    at = next((n for n, word in enumerate(words) if word in ("table", "view")), None)
+    if at is None:
+        return None
+    at += 4 if words[at + 1 : at + 4] == ["if", "not", "exists"] else 1
+    return _name_at(tokens, at)[0][1] if at < len(tokens) else None
 
 
 # Reads -------------------------------------------------------------------------

@@ -6,19 +6,25 @@ A store holds two kinds of things under opaque byte names:
   followed by one 16-byte record per writer: its id and the end of its lease), or nothing;
 * **entries**, the encoded results of queries, which may be lost at any time.
 
-The rules by which they are read and written (:mod:`ormcache.stamps`) need only the seven operations of :class:`Store`.
+The rules by which they are read and written (:mod:`ormcache.stamps`) need only the six operations of :class:`Store`.
 Every operation costs one round trip where the server has a way to do it in one.
 
 A subclass implements the underscored hooks and raises whatever its client raises; this class turns all of it
 into :class:`StoreUnavailable` and keeps a store that is away from costing more than one timeout: after a failure
 the breaker opens, and until its back-off has passed every call fails at once without touching the network.
+
+What callers must keep to: a stamp is used for one call only. After a call that failed, its command may still sit in
+a server's socket and run much later; with a stamp that nobody ever reads again that does no harm, while one that
+is offered twice could bring back entries from before a write.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import ClassVar, ParamSpec, TypeVar
 
@@ -44,13 +50,17 @@ class StoreUnavailable(Exception):
     """
 
 
+class StoreBusy(StoreUnavailable):
+    """The store answers, but others changed the same slot again and again. Does not open the breaker."""
+
+
 def is_stamp(value: bytes | None) -> bool:
     return value is not None and len(value) == STAMP_LENGTH and value[:1] == STAMP
 
 
 def marks_of(value: bytes | None) -> list[tuple[bytes, int]]:
     """The ``(writer, lease end in microseconds)`` pairs of a slot's value; empty for anything but marks."""
-    if not value or value[:1] != MARK or (len(value) - 1) % MARK_RECORD:
+    if not value or not value.startswith(MARK) or (len(value) - 1) % MARK_RECORD:
         return []
     return [
         (value[at : at + WRITER_LENGTH], int.from_bytes(value[at + WRITER_LENGTH : at + MARK_RECORD], "big"))
@@ -79,6 +89,10 @@ def last_lease_end(value: bytes) -> int:
     return max(end for _, end in marks_of(value))
 
 
+#: Every store of this process, for the fork hooks below. Stores add themselves when they are made.
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
 class Store:
     """One store as one process sees it. Threads may share it; a child process opens its own connections.
 
@@ -87,12 +101,14 @@ class Store:
 
     #: the name that ``ORMCACHE["STORE"]`` knows it by
     kind: ClassVar[str]
+
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()  # guards the three fields below when they change
         self._failures = 0
         self._closed_until = 0.0  # a time of self._clock; calls before it fail at once
         self._probing = False
+        _stores.add(self)
 
     # Operations -------------------------------------------------------------
 
@@ -108,19 +124,22 @@ class Store:
         return self._guarded(self._fill, slots, stamp)
 
     def put(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
-        """Keep ``value`` for at most ``timeout`` seconds (None: until it is evicted). False: too large for this store."""
+        """Keep ``value`` for at most ``timeout`` seconds (None: until it is evicted). False: there is no room for it.
+
+        A store that counts whole seconds rounds down, but not below one.
+        """
         return self._guarded(self._put, entry, value, timeout)
 
     def mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None = None) -> bytes | None:
         """Mark every slot for ``writer`` for ``lease`` seconds, atomically per slot, beside the marks of others.
 
-        A marked slot expires with its last lease. Returns the value of the slot ``watch`` (None: it is empty, or
-        none was named), read in the same round trip.
+        A marked slot expires with its last lease. Returns the value that the slot ``watch`` had before (None: it
+        was empty, or none was named), read in the same round trip.
         """
         return self._guarded(self._mark, slots, writer, lease, watch)
 
     def settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
-        """Take ``writer``'s marks away; a slot that holds no living mark of another gets ``stamp``, whatever it held."""
+        """Take ``writer``'s marks away; a slot without living marks of others gets ``stamp``, whatever it held."""
         self._guarded(self._settle, slots, writer, stamp)
 
     def remove(self, entries: Sequence[bytes]) -> None:
@@ -151,9 +170,19 @@ class Store:
         raise NotImplementedError
 
     def _reset(self) -> None:
-        """Drop a connection that just failed, so that the next call opens a new one."""
+        """Drop what just failed, so that the next call opens it anew."""
 
-    # The breaker --------------------------------------------------------------
+    # Forks ----------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        """Runs in the parent; whatever lock is taken here is given back in :meth:`_after_fork`."""
+
+    def _after_fork(self, in_child: bool) -> None:
+        if in_child:
+            self._lock = threading.Lock()  # a thread that does not exist here may have held it
+            self._probing = False
+
+    # The breaker ----------------------------------------------------------------
 
     @property
     def available(self) -> bool:
@@ -161,17 +190,23 @@ class Store:
         return not self._failures or self._clock() >= self._closed_until
 
     def _guarded(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._failures and not self._may_probe():
+        seen = self._failures
+        if seen and not self._may_probe():
             raise StoreUnavailable(f"the {self.kind} store is away; it will be tried again")
         try:
             answer = call(*args, **kwargs)
+        except StoreBusy:
+            raise
         except Exception as error:
             # Whatever a client or a foreign byte makes a store raise, the query goes on without the cache.
-            self._failed(error)
+            self._failed(error, seen)
+            if isinstance(error, StoreUnavailable):
+                raise
             raise StoreUnavailable(f"the {self.kind} store failed: {error!r}") from error
         finally:
-            self._probing = False
-        if self._failures:
+            if seen:
+                self._probing = False
+        if seen:
             self._recovered()
         return answer
 
@@ -183,17 +218,36 @@ class Store:
             self._probing = True
             return True
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, seen: int) -> None:
         with self._lock:
-            self._failures += 1
-            back_off = min(FIRST_BACK_OFF * 2 ** min(self._failures - 1, 16), LONGEST_BACK_OFF)
-            self._closed_until = self._clock() + back_off
-            first = self._failures == 1
+            counted = self._failures == seen  # or else another thread has counted this outage already
+            if counted:
+                self._failures += 1
+                back_off = min(FIRST_BACK_OFF * 2 ** min(seen, 16), LONGEST_BACK_OFF)
+                self._closed_until = self._clock() + back_off
         self._reset()
-        if first:
+        if counted and not seen:
             logger.warning("the %s store is away, reads go to the database: %r", self.kind, error)
 
     def _recovered(self) -> None:
         with self._lock:
             self._failures = 0
         logger.warning("the %s store answers again", self.kind)
+
+
+def _before_fork() -> None:
+    for store in list(_stores):
+        store._before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for store in list(_stores):
+        store._after_fork(in_child=False)
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_stores):
+        store._after_fork(in_child=True)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

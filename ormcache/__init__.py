@@ -1,0 +1,37 @@
+"""A query-result cache for the Django ORM that is never stale.
+
+Change one line, the ``ENGINE`` of a database, to ``"ormcache.backends.postgresql"`` (``mysql``, ``sqlite3``). What a program
+may ask of the cache is here; why a query was not cached is in :mod:`ormcache.reasons`; signals are in
+:mod:`ormcache.signals`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ormcache.control import UnknownTable, disabled, invalidate, last_write, stats
+    from ormcache.stores.base import StoreUnavailable
+    from ormcache.writes import WriteRefused
+
+__version__ = "0.1.0"
+
+__all__ = ["StoreUnavailable", "UnknownTable", "WriteRefused", "disabled", "invalidate", "last_write", "stats"]
+
+#: Name → the module that has it. Django imports this package while it loads the apps, when models cannot be imported.
+_HOMES = {
+    "StoreUnavailable": "ormcache.stores.base",
+    "UnknownTable": "ormcache.control",
+    "WriteRefused": "ormcache.writes",
+    "disabled": "ormcache.control",
+    "invalidate": "ormcache.control",
+    "last_write": "ormcache.control",
+    "stats": "ormcache.control",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

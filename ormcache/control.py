@@ -1,0 +1,97 @@
+"""What a program may ask of the cache."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connections
+from django.db.models import Model
+
+from ormcache import counts
+from ormcache.catalog import EPOCH
+from ormcache.database import Database
+from ormcache.selection import table_of, tables_of
+from ormcache.stamps import time_of
+from ormcache.stores.base import StoreUnavailable, is_stamp
+from ormcache.switch import disabled
+from ormcache.writes import EVERYTHING, Writes
+
+__all__ = ["UnknownTable", "disabled", "invalidate", "last_write", "stats"]
+
+
+class UnknownTable(LookupError):
+    """A name that is neither a model, nor an app, nor a relation of the database."""
+
+
+def invalidate(*models_or_tables: type[Model] | str, using: str | None = None) -> None:
+    """Retire all results that depend on these models or tables; without any, all results of the database.
+
+    ``models_or_tables``: model classes, labels (``"shop.Order"``, ``"shop.*"``) or tables. ``using``: a database
+    alias, None for all that are cached. For what was written past ormcache: by psql, by another service.
+
+    Raises UnknownTable for a name that means nothing, StoreUnavailable if the store could not be told (the process
+    tells it as soon as it answers, and reads from the database until then).
+    """
+    failed: StoreUnavailable | None = None
+    for connection, database in _databases(using):
+        relations = _relations(database, models_or_tables) if models_or_tables else EVERYTHING
+        writes: Writes = connection.ormcache_writes
+        try:
+            writes.invalidate(relations)
+        except StoreUnavailable as error:
+            failed = error
+    if failed is not None:
+        raise failed
+
+
+def last_write(*models_or_tables: type[Model] | str, using: str | None = None) -> datetime.datetime | None:
+    """When one of these models or tables was last written, as far as the cache knows; without any, the last
+    time that everything was retired.
+
+    An aware datetime in UTC by the clock of the writer's host: for people and for HTTP headers, not for ordering.
+    None if nothing was written since the cache began. Raises UnknownTable and StoreUnavailable.
+    """
+    latest: float | None = None
+    for _, database in _databases(using):
+        relations = _relations(database, models_or_tables) if models_or_tables else EVERYTHING
+        slots = [database.slot(relation) for relation in sorted(relations | EVERYTHING)]
+        for value in database.stamps.store.look_up(None, slots)[1]:
+            if value is not None and is_stamp(value):
+                latest = max(latest or 0.0, time_of(value))
+    return None if latest is None else datetime.datetime.fromtimestamp(latest, datetime.UTC)
+
+
+def stats(using: str | None = None) -> dict[str, Any]:
+    """What this process has counted: for one database, or for each by its alias.
+
+    ``hits``, ``misses``, ``kept`` and ``damaged`` entries, ``bypassed`` (reads that did not ask the cache) and
+    ``refused`` (results that were not kept) by reason; the reasons are those of :mod:`ormcache.reasons`.
+    """
+    return counts.counts_of(using).snapshot() if using is not None else counts.everything()
+
+
+def _databases(using: str | None) -> Iterator[tuple[Any, Database]]:
+    for alias in connections if using is None else [using]:
+        connection: Any = connections[alias]
+        state = getattr(connection, "ormcache", None)
+        if state is None:
+            continue
+        connection.ensure_connection()
+        database = state.known()
+        if database is not None:
+            if not database.has_catalog:
+                database.load_catalog(connection.connection)
+            yield connection, database
+
+
+def _relations(database: Database, named: tuple[type[Model] | str, ...]) -> frozenset[str]:
+    found: set[str] = set()
+    for one in named:
+        tables = {table_of(one)} if isinstance(one, type) else tables_of(one) or {one}
+        relations = {relation for table in tables for relation in database.find(table)}
+        if not relations:
+            raise UnknownTable(f"{one!r} is no model and no table of this database")
+        found |= relations
+    return frozenset(found) - {EPOCH}

@@ -1,0 +1,264 @@
+"""What one process knows of one database: its identity, its catalog, its plans, its slots in the store.
+
+There is one :class:`Database` for each identity and configuration that this process has met; connections of any
+thread share it. What belongs to a connection (session, transaction) is in :mod:`ormcache.session` and
+:mod:`ormcache.writes`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.crypto import salted_hmac
+
+from ormcache import keys, reasons
+from ormcache.catalog import EPOCH, READERS, SCHEMA, Catalog, Server
+from ormcache.conf import Config
+from ormcache.local import Local
+from ormcache.selection import Selection
+from ormcache.sql import Effect, Statement, analyse
+from ormcache.stamps import FORMAT, Stamps
+from ormcache.stores.base import Store, StoreUnavailable
+
+#: Plans are kept for this many texts, and for none that is longer than this many characters
+MOST_PLANS = 4096
+LONGEST_TEXT = 65_536
+
+# Lists of parameters, and rows of them, share one plan whatever their length. The lengths of ALL runs go into the
+# key: were short ones left out, "a IN (%s, %s) AND b IN (%s, %s, %s)" and its mirror image would be one.
+_LIST, _ROW = "%s, %s, %s", "), (%s"
+_LISTS = re.compile(r"%s(?:, %s)+")
+_ROWS = re.compile(r"(\((?:%s|, |DEFAULT|NULL)*\))(?:, \1)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known of one SQL text against one catalog."""
+
+    statement: Statement
+    obstacle: str | None  # why its result is not cached; None: it may be
+    relations: frozenset[str]  # that its result depends on
+    slots: tuple[bytes, ...]  # of those, the epoch's first
+    written: frozenset[str]  # that running it may change, EPOCH for any; without blacklisted ones
+    unknown: frozenset[str]  # written names that the catalog does not know, folded
+    unfollowed: bool  # running it may set anything in the session
+
+    @property
+    def effect(self) -> Effect:
+        return self.statement.effect
+
+
+class Database:
+    """One database as this process knows it. Threads share it."""
+
+    def __init__(self, vendor: str, server: Server, config: Config, store: Store) -> None:
+        self.vendor = vendor
+        self.server = server
+        self.config = config
+        self.local = Local(config.local_size)
+        identity = (config.name or server.identity).encode()
+        self.stamps = Stamps(
+            store,
+            identity,
+            lease=config.lease,
+            signing_key=salted_hmac("ormcache", "entries").digest() if config.sign else None,
+        )
+        #: what the names of entries have in common
+        self.namespace = keys.digest(b"entry", FORMAT, identity, config.scope)
+        self.epoch = self.stamps.slot(EPOCH)
+        self.schema = self.stamps.slot(SCHEMA)
+        self._blacklist = Selection(config.blacklist)
+        self._only = Selection(config.only)
+        self._lock = threading.Lock()  # guards what follows; never held while the database or the store is asked
+        self._plans: dict[str, Plan] = {}
+        self._slots: dict[str, bytes] = {}
+        self._catalog: Catalog | None = None
+        self._catalog_version: bytes | None = None  # the schema slot's value before the catalog was read
+        self._catalog_epoch: bytes | None = None  # an epoch at which the schema slot still held that value
+        self._pending: set[str] = set()  # relations whose settling the store did not take
+
+    # The catalog ------------------------------------------------------------------
+
+    @property
+    def has_catalog(self) -> bool:
+        return self._catalog is not None
+
+    def load_catalog(self, connection: Any) -> None:
+        """Read the catalog through a DB-API connection that is in no older snapshot."""
+        version = epoch = None
+        try:
+            # Read before the catalog is, for the same reason that vectors are.
+            found = self.stamps.look_up(None, (self.epoch, self.schema))
+            if found.vector is not None:
+                half = len(found.vector) // 2
+                epoch, version = found.vector[:half], found.vector[half:]
+        except StoreUnavailable:
+            pass  # it will be read again once the store answers
+        catalog = Catalog(self.vendor, READERS[self.vendor].load(connection))
+        with self._lock:
+            self._plans = {}
+            self._catalog = catalog
+            self._catalog_version = version
+            self._catalog_epoch = epoch
+
+    def forget_catalog(self) -> None:
+        """The schema has changed."""
+        with self._lock:
+            self._catalog = None
+            self._plans = {}
+
+    def is_current(self, epoch: bytes | None) -> bool:
+        """Is the catalog still right at this value of the epoch's slot? Raises StoreUnavailable.
+
+        Schema changes stamp the epoch too, so that an unchanged epoch needs no further question.
+        """
+        if epoch is not None and epoch == self._catalog_epoch:
+            return True
+        found = self.stamps.look_up(None, (self.epoch, self.schema))
+        if found.vector is None:
+            return False
+        half = len(found.vector) // 2
+        if not self.is_version(found.vector[half:]):
+            return False
+        with self._lock:
+            self._catalog_epoch = found.vector[:half]
+        return True
+
+    def is_version(self, version: bytes | None) -> bool:
+        """Is the catalog the one of this value of the schema's slot?"""
+        return version is not None and version == self._catalog_version
+
+    # Plans ------------------------------------------------------------------------
+
+    def plan(self, sql: str) -> tuple[Plan, bytes]:
+        """The plan of a text, and what distinguishes it from other texts of the same plan."""
+        lengths = b""
+        if _LIST in sql or _ROW in sql:
+            sql, lengths = _collapsed(sql)
+        plan = self._plans.get(sql)
+        return (plan or self._make_plan(sql)), lengths
+
+    def _make_plan(self, sql: str) -> Plan:
+        catalog, plans = self._catalog, self._plans
+        if catalog is None:
+            raise RuntimeError("a plan needs the catalog to be loaded first")
+        plan = self._planned(analyse(sql, self.vendor), catalog)
+        if len(sql) <= LONGEST_TEXT:
+            with self._lock:
+                while len(plans) >= MOST_PLANS:
+                    del plans[next(iter(plans))]
+                plans[sql] = plan
+        return plan
+
+    def _planned(self, statement: Statement, catalog: Catalog) -> Plan:
+        named = catalog.named(statement.names)
+        relations = frozenset(catalog.read(named))
+        written, unknown = self._written(statement, named, catalog)
+        obstacle = self._obstacle(statement, relations, catalog)
+        slots = () if obstacle else (self.epoch, *map(self.slot, sorted(relations)))
+        return Plan(
+            statement,
+            obstacle,
+            relations,
+            slots,
+            frozenset(name for name in written if name in (EPOCH, SCHEMA) or not self.excludes(name)),
+            unknown,
+            statement.effect is Effect.OPAQUE or catalog.sets_session(statement.calls - named),
+        )
+
+    def _obstacle(self, statement: Statement, relations: frozenset[str], catalog: Catalog) -> str | None:
+        if statement.effect is not Effect.READ:
+            return statement.obstacle or reasons.NOT_A_READ
+        if statement.obstacle not in (None, reasons.FUNCTION):
+            return statement.obstacle
+        for source in sorted(statement.sources, key=str):
+            if not catalog.find(source):
+                schema, name = source
+                system = schema in _SYSTEM_SCHEMAS or name.startswith(_SYSTEM_PREFIXES)
+                return reasons.SYSTEM_CATALOG if system else reasons.UNKNOWN_RELATION
+        called = catalog.obstacle_of_calls(statement.calls)
+        if called:
+            return called
+        if any(self.excludes(relation) for relation in relations):
+            return reasons.BLACKLISTED
+        return catalog.obstacle(relations)
+
+    def _written(self, statement: Statement, named: set[str], catalog: Catalog) -> tuple[set[str], frozenset[str]]:
+        """What running a statement may change, and the names among its targets that are not known."""
+        effect = statement.effect
+        changed = catalog.effects_of_calls(statement.calls - named)
+        unknown: set[str] = set()
+        if effect is Effect.OPAQUE or statement.cascades:
+            changed.add(EPOCH)
+        elif effect is Effect.SCHEMA:
+            changed |= {EPOCH, SCHEMA}
+        elif effect is Effect.WRITE:
+            if statement.targets is None:
+                changed |= named or {EPOCH}
+            else:
+                for target in statement.targets:
+                    found = catalog.find(target)
+                    changed.update(found)
+                    if not found and not target[1].startswith("sqlite_"):
+                        unknown.add(target[1])
+                        changed.add(EPOCH)
+        return set(catalog.written(changed)), frozenset(unknown)
+
+    def excludes(self, relation: str) -> bool:
+        """Do the settings keep this relation out of the cache?"""
+        return relation in self._blacklist or (bool(self._only) and relation not in self._only)
+
+    def find(self, table: str) -> list[str]:
+        """The relations that a table name, possibly qualified, means; none: it is not known. Needs the catalog."""
+        if self._catalog is None:
+            raise RuntimeError("a name needs the catalog to be loaded first")
+        schema, _, bare = table.lower().rpartition(".")
+        return self._catalog.find((schema or None, bare))
+
+    def closure(self, relations: frozenset[str]) -> frozenset[str]:
+        """What a write to these relations may change by the present catalog. Needs the catalog."""
+        if self._catalog is None:
+            raise RuntimeError("a closure needs the catalog to be loaded first")
+        return frozenset(name for name in self._catalog.written(relations) if not self.excludes(name))
+
+    # Slots --------------------------------------------------------------------------
+
+    def slot(self, relation: str) -> bytes:
+        name = self._slots.get(relation)
+        if name is None:
+            name = self._slots[relation] = self.stamps.slot(relation)
+        return name
+
+    # Writes that the store was not told of ---------------------------------------------
+
+    @property
+    def pending(self) -> set[str]:
+        """Relations that this process has written while the store was away. It bypasses the cache for them."""
+        return self._pending
+
+    def postpone(self, relations: frozenset[str]) -> None:
+        with self._lock:
+            self._pending = self._pending | relations
+
+    def settle_pending(self) -> None:
+        """Settle what had to wait, if the store answers. Raises StoreUnavailable if not."""
+        waiting = self._pending
+        if waiting:
+            self.stamps.renew([self.slot(relation) for relation in sorted(waiting)])
+            with self._lock:
+                self._pending = self._pending - waiting
+
+
+def _collapsed(sql: str) -> tuple[str, bytes]:
+    """The text with every list of parameters and every list of rows cut to two, and how long each one was."""
+    lists = [len(match.group()) for match in _LISTS.finditer(sql)]
+    sql = _LISTS.sub("%s, %s", sql)
+    rows = [len(match.group()) for match in _ROWS.finditer(sql)]
+    return _ROWS.sub(r"\1, \1", sql), repr((lists, rows)).encode()
+
+
+_SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "mysql", "performance_schema", "sys"})
+_SYSTEM_PREFIXES = ("pg_", "sqlite_", "pragma_")

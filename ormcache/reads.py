@@ -1,0 +1,293 @@
+"""A compiler that asks the cache first.
+
+Mixed into whatever compiler the database's operations return for a SELECT. Every read of the ORM passes
+``execute_sql`` and nothing else does; a hit needs neither cursor nor connection.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGLE
+
+from ormcache import counts, keys, reasons, rows, signals
+from ormcache.database import Database, Plan
+from ormcache.rows import Unencodable, Unreadable
+from ormcache.sql import reads_clock
+from ormcache.state import State
+from ormcache.stores.base import StoreUnavailable
+from ormcache.writes import EVERYTHING, Writes
+
+if TYPE_CHECKING:
+    from django.db.models.sql.compiler import SQLCompiler as _Compiler
+else:
+    _Compiler = object
+
+#: No result: distinct from None, which is the answer of a query for one row that finds none
+MISS: Any = object()
+
+
+class CachedCompiler(_Compiler):
+    """Mixin for a SELECT's compiler class; its connection has ``ormcache`` (State) and ``ormcache_writes`` (Writes)."""
+
+    #: what as_sql() is to answer next: the text is compiled once, for the key and for the query
+    _compiled: Any = None
+
+    def as_sql(self, *args: Any, **kwargs: Any) -> Any:
+        compiled = self._compiled
+        if compiled is None:
+            return super().as_sql(*args, **kwargs)
+        self._compiled = None
+        if compiled is EmptyResultSet:
+            raise EmptyResultSet
+        return compiled
+
+    def execute_sql(
+        self, result_type: Any = MULTI, chunked_fetch: bool = False, chunk_size: int = GET_ITERATOR_CHUNK_SIZE
+    ) -> Any:
+        connection: Any = self.connection
+        state: State = connection.ormcache
+        reason = self._obstacle(state, result_type, chunked_fetch)
+        if reason is not None:
+            state.bypass(reason)
+            return super().execute_sql(result_type, chunked_fetch, chunk_size)
+        connection.check_read()
+        try:
+            compiled = self.as_sql()
+        except EmptyResultSet:
+            self._compiled = EmptyResultSet
+            return super().execute_sql(result_type, chunked_fetch, chunk_size)
+        return Read(self, state, connection.ormcache_writes, result_type, chunk_size).run(*compiled)
+
+    def _obstacle(self, state: State, result_type: Any, chunked_fetch: bool) -> str | None:
+        """What is known before the query is compiled."""
+        if state.disabled:
+            return reasons.DISABLED
+        if chunked_fetch:
+            return reasons.CHUNKED
+        if self.query.select_for_update:
+            return reasons.LOCKING
+        if self.query.explain_info:
+            return reasons.EXPLAIN
+        if result_type not in (MULTI, SINGLE):
+            return reasons.NOT_A_READ
+        if self.connection.needs_rollback:
+            return reasons.BROKEN_TRANSACTION
+        if state.obstacle is not None and self.connection.connection is not None:
+            return state.obstacle
+        return None
+
+    def read_uncached(self, compiled: Any, result_type: Any, chunk_size: int) -> Any:
+        """Run the query that was compiled already."""
+        self._compiled = compiled
+        try:
+            return super().execute_sql(result_type, False, chunk_size)
+        finally:
+            self._compiled = None
+
+    def hit(self, result: Any, compiled: Any, result_type: Any, chunk_size: int) -> Any:
+        """What a hit returns. A test that would rather compare it with the database's answer overrides this."""
+        return result
+
+
+class Read:
+    """One execution of one SELECT."""
+
+    def __init__(
+        self, compiler: CachedCompiler, state: State, writes: Writes, result_type: Any, chunk_size: int
+    ) -> None:
+        self._compiler = compiler
+        self._connection: Any = compiler.connection
+        self._state = state
+        self._writes = writes
+        self._result_type = result_type
+        self._chunk_size = chunk_size
+
+    def run(self, sql: str, params: Any) -> Any:
+        compiled = (sql, params)
+        state = self._state
+        database = state.known()
+        if database is None:
+            # Nobody has told this process yet which database this is.
+            self._connection.ensure_connection()
+            database = state.known()
+        if database is None:
+            return self._bypass(state.obstacle or reasons.NO_STORE, compiled)
+        if not database.has_catalog and not self._load_catalog(database):
+            return self._bypass(reasons.SNAPSHOT, compiled)
+        plan, lengths = database.plan(sql)
+        reason = plan.obstacle or self._hindrance(database, plan)
+        if reason is not None:
+            return self._bypass(reason, compiled)
+        try:
+            name = keys.entry_name(
+                state.prefix(database), plan.statement.digest + lengths, self._told(params), self._shape()
+            )
+        except keys.Unkeyable:
+            return self._bypass(reasons.PARAMETER, compiled)
+        if state.vendor == "postgresql" and params and any(type(p) is str and reads_clock(p) for p in params):
+            return self._bypass(reasons.CLOCK, compiled)
+        return self._ask(database, plan, name, compiled)
+
+    def _told(self, params: Any) -> Any:
+        return None if params is None else tuple(params)
+
+    def _shape(self) -> tuple[Any, ...]:
+        """How Django cuts the rows that the statement returns."""
+        compiler = self._compiler
+        return (self._result_type, compiler.col_count, bool(compiler.has_extra_select))
+
+    def _bypass(self, reason: str, compiled: Any) -> Any:
+        self._state.bypass(reason)
+        return self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
+
+    def _load_catalog(self, database: Database) -> bool:
+        """After a schema change. False inside a snapshot that is older than the stamps."""
+        connection = self._connection
+        connection.ensure_connection()
+        if self._writes.in_transaction and (self._state.vendor == "sqlite" or self._state.session.snapshots()):
+            return False
+        database.load_catalog(connection.connection)
+        return True
+
+    def _hindrance(self, database: Database, plan: Plan) -> str | None:
+        """What in the connection keeps this result out of the cache just now."""
+        state, writes = self._state, self._writes
+        if self._connection.connection is not None:
+            obstacle = state.session_obstacle
+            if obstacle is not None:
+                return obstacle
+            if state.session.isolation == "read uncommitted" and state.vendor == "mysql":
+                return reasons.UNCOMMITTED
+            if writes.in_transaction:
+                dirty = writes.dirty
+                if dirty and (EVERYTHING <= dirty or not dirty.isdisjoint(plan.relations)):
+                    return reasons.DIRTY
+                if writes.ran if state.vendor == "sqlite" else self._in_snapshot():
+                    return reasons.SNAPSHOT
+        pending = database.pending
+        if pending:
+            try:
+                database.settle_pending()
+            except StoreUnavailable:
+                if EVERYTHING <= pending or not pending.isdisjoint(plan.relations):
+                    return reasons.PENDING
+        return None
+
+    def _in_snapshot(self) -> bool:
+        # psycopg sends its own BEGIN, with its own level if it has one.
+        level = getattr(self._connection.connection, "isolation_level", None)
+        if level is None or self._state.vendor != "postgresql":
+            return self._state.session.snapshots()
+        # psycopg 3 has an enum; psycopg 2 has numbers, 1 and 4 for READ COMMITTED and READ UNCOMMITTED
+        per_statement = level.name.endswith("COMMITTED") if hasattr(level, "name") else level in (1, 4)
+        return self._state.session.serial or not per_statement
+
+    # With the cache ---------------------------------------------------------------------
+
+    def _ask(self, database: Database, plan: Plan, name: bytes, compiled: Any) -> Any:
+        state, stamps, local = self._state, database.stamps, database.local
+        kept = local.get(name)
+        try:
+            found = stamps.look_up(None if kept is not None else name, plan.slots)
+            if not database.is_current(found.epoch):
+                return self._replanned(database, compiled)
+            if kept is not None:
+                if kept.vector == found.vector and not kept.expired():
+                    fresh = list(kept.rows) if self._result_type == MULTI else kept.rows
+                    return self._hit(fresh, plan, compiled)
+                local.drop(name)
+                if found.vector is not None:
+                    found = stamps.look_up(name, plan.slots)
+        except StoreUnavailable:
+            return self._bypass(reasons.STORE_AWAY, compiled)
+        if found.data is not None:
+            try:
+                result = rows.decode(found.data)
+            except Unreadable:
+                self._damaged(database, name)
+            else:
+                return self._hit(result, plan, compiled)
+        elif found.damaged:
+            self._damaged(database, name)
+        if self._connection.connection is None:
+            # The session that a new connection begins with may be another one than the last time.
+            self._connection.ensure_connection()
+            if state.known() is not database or self._moved(database, name, plan, compiled):
+                return self.run(*compiled)
+        return self._miss(database, plan, name, found.vector, compiled)
+
+    def _moved(self, database: Database, name: bytes, plan: Plan, compiled: Any) -> bool:
+        digest = plan.statement.digest + database.plan(compiled[0])[1]
+        now = keys.entry_name(self._state.prefix(database), digest, self._told(compiled[1]), self._shape())
+        return now != name
+
+    def _replanned(self, database: Database, compiled: Any) -> Any:
+        """Somebody has changed the schema."""
+        database.forget_catalog()
+        return self.run(*compiled)
+
+    def _damaged(self, database: Database, name: bytes) -> None:
+        self._state.counts.count(counts.DAMAGED)
+        try:
+            database.stamps.forget(name)
+        except StoreUnavailable:
+            pass  # it is overwritten by the next result of this query
+
+    def _hit(self, result: Any, plan: Plan, compiled: Any) -> Any:
+        state = self._state
+        state.counts.count(counts.HITS)
+        if signals.hit.receivers:
+            signals.hit.send(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
+        shaped = [result] if self._result_type == MULTI else result
+        return self._compiler.hit(shaped, compiled, self._result_type, self._chunk_size)
+
+    def _miss(self, database: Database, plan: Plan, name: bytes, vector: bytes | None, compiled: Any) -> Any:
+        state = self._state
+        state.counts.count(counts.MISSES)
+        open_cursors = self._writes.open_cursors
+        result = self._writes.reading(
+            lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
+        )
+        if vector is None:
+            state.counts.refused(reasons.MARKED)
+        elif open_cursors:
+            state.counts.refused(reasons.OPEN_CURSOR)
+        elif database.server.replica:
+            state.counts.refused(reasons.ON_REPLICA)
+        else:
+            self._keep(database, name, vector, result)
+        if signals.missed.receivers:
+            signals.missed.send(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
+        return result
+
+    def _keep(self, database: Database, name: bytes, vector: bytes, result: Any) -> None:
+        config, tally = database.config, self._state.counts
+        flat = list(chain.from_iterable(result)) if self._result_type == MULTI else result
+        if self._result_type == MULTI and len(flat) > config.max_rows:
+            return tally.refused(reasons.TOO_MANY_ROWS)
+        try:
+            data, immutable = rows.encode(flat)
+        except Unencodable:
+            return tally.refused(reasons.UNENCODABLE)
+        if len(data) > config.max_bytes:
+            return tally.refused(reasons.TOO_LARGE)
+        try:
+            if not database.stamps.keep(name, vector, data, config.timeout):
+                return tally.refused(reasons.TOO_LARGE)
+        except StoreUnavailable:
+            return tally.refused(reasons.STORE_AWAY)
+        tally.count(counts.KEPT)
+        if immutable and config.local_size:
+            database.local.put(name, flat, vector, config.timeout, len(data))
+
+
+def cached_compiler(compiler: type[Any]) -> type[Any]:
+    """The class of a SELECT's compiler with the cache in front."""
+    return type(compiler.__name__, (CachedCompiler, compiler), {"__module__": compiler.__module__})
+
+
+#: The compilers of reads; those of writes read nothing that could be cached
+READING = frozenset({"SQLCompiler", "SQLAggregateCompiler"})

@@ -1,0 +1,165 @@
+"""The protocol: when a cached result may be served.
+
+A relation's *slot* holds the stamp of its last write. A result is kept together with the *vector* of the stamps of all
+relations that it depends on, as they were BEFORE its query ran, and is served only while every one of them is
+unchanged, byte for byte. A writer marks its slots before it commits and settles them after: from its mark on nothing
+that was read earlier is served, and nothing that is read meanwhile is kept.
+
+The argument is in ``docs/how-it-works.md``. Stamps are compared for equality alone; no clock decides anything but
+how long a mark outlives a writer that died.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ormcache.keys import digest
+from ormcache.rows import Unreadable, mac, verified
+from ormcache.stores.base import STAMP, STAMP_LENGTH, WRITER_LENGTH, Store, StoreUnavailable, is_stamp
+
+#: Part of every name: another format is another namespace
+FORMAT = b"1"
+
+_HEADER = b"oc1"
+# An entry: header, checksum of the rest, expiry, number of bytes of the vector, vector, encoded rows. Integers are
+# big-endian; the expiry is in microseconds since the epoch, zero for none.
+_CHECKSUM = slice(3, 7)
+_EXPIRY = slice(7, 15)
+_LENGTH = slice(15, 19)
+_PREAMBLE = 19  # bytes before the vector
+
+
+def new_stamp() -> bytes:
+    """A stamp that no slot has ever held. Its time serves people, never an ordering."""
+    return STAMP + (time.time_ns() // 1000).to_bytes(8, "big") + os.urandom(8)
+
+
+def time_of(stamp: bytes) -> float:
+    """Seconds since the epoch, by the clock of the writer's host."""
+    return int.from_bytes(stamp[1:9], "big") / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look-up brought.
+
+    ``data``: the encoded result if it may be served. ``vector``: the stamps to keep a result under that is read from
+    now on; None while a slot is marked (nothing may be kept). ``epoch``: the first slot's value.
+    """
+
+    data: bytes | None
+    vector: bytes | None
+    epoch: bytes | None
+    damaged: bool = False
+
+
+class Stamps:
+    """The slots and entries of one database in one store. Threads share it; it holds no state of a connection."""
+
+    def __init__(
+        self,
+        store: Store,
+        identity: bytes,
+        *,
+        lease: float = 60.0,  # seconds, longer than any COMMIT
+        signing_key: bytes | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self._identity = identity
+        self._lease = lease
+        self._signing_key = signing_key
+        self._clock = clock
+
+    def slot(self, relation: str) -> bytes:
+        """The name of a relation's slot: all applications on a database share it, whatever their version."""
+        return digest(FORMAT, self._identity, relation.encode())
+
+    # Reading ------------------------------------------------------------------
+
+    def look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> Found:
+        """R2 to R4: one round trip for the entry and its slots, one more where slots are empty.
+
+        ``slots[0]`` is the epoch's; ``entry`` None asks for the slots alone. Raises StoreUnavailable.
+        """
+        value, held = self.store.look_up(entry, slots)
+        vector = _vector(held)
+        if vector is None:
+            if any(slot is not None and not is_stamp(slot) for slot in held):
+                return Found(None, None, held[0])
+            held = self.store.fill(slots, new_stamp())
+            # An empty slot was a new beginning: whatever the entry is, it is from before.
+            return Found(None, _vector(held), held[0])
+        if value is None or entry is None:
+            return Found(None, vector, held[0])
+        try:
+            data = self._opened(entry, value, vector)
+        except Unreadable:
+            return Found(None, vector, held[0], damaged=True)
+        return Found(data, vector, held[0])
+
+    def keep(self, entry: bytes, vector: bytes, data: bytes, timeout: float | None) -> bool:
+        """R6: keep a result under the vector that was read before its query ran.
+
+        ``timeout`` in seconds, None until a write. False: too large for the store. Raises StoreUnavailable.
+        """
+        expiry = 0 if timeout is None else int((self._clock() + timeout) * 1e6)
+        rest = expiry.to_bytes(8, "big") + len(vector).to_bytes(4, "big") + vector + data
+        body = _HEADER + zlib.crc32(rest).to_bytes(4, "big") + rest
+        if self._signing_key is not None:
+            body = mac(self._signing_key, entry, body) + body
+        return self.store.put(entry, body, timeout)
+
+    def forget(self, entry: bytes) -> None:
+        """Remove an entry that turned out to be damaged. Raises StoreUnavailable."""
+        self.store.remove([entry])
+
+    def _opened(self, entry: bytes, value: bytes, vector: bytes) -> bytes | None:
+        """The result inside an entry if its vector is this one, None if not (R3). Raises Unreadable."""
+        if self._signing_key is not None:
+            value = verified(self._signing_key, entry, value)
+        if len(value) < _PREAMBLE or value[:3] != _HEADER:
+            raise Unreadable("not an entry")
+        end = _PREAMBLE + len(vector)
+        if int.from_bytes(value[_LENGTH], "big") != len(vector) or value[_PREAMBLE:end] != vector:
+            return None
+        if zlib.crc32(memoryview(value)[_CHECKSUM.stop :]) != int.from_bytes(value[_CHECKSUM], "big"):
+            raise Unreadable("damaged")
+        expiry = int.from_bytes(value[_EXPIRY], "big")
+        if expiry and expiry <= self._clock() * 1e6:
+            return None
+        return value[end:]
+
+    # Writing ------------------------------------------------------------------
+
+    def mark(self, slots: Sequence[bytes], watch: bytes | None = None) -> tuple[bytes, bytes | None]:
+        """W3: mark the slots for a new writer. Returns the writer's id and what the slot ``watch`` holds.
+
+        Raises StoreUnavailable; the marks may or may not be there then, and run out by themselves.
+        """
+        writer = os.urandom(WRITER_LENGTH)
+        return writer, self.store.mark(slots, writer, self._lease, watch)
+
+    def mark_more(self, slots: Sequence[bytes], writer: bytes) -> None:
+        """Mark further slots for the same writer. Raises StoreUnavailable."""
+        self.store.mark(slots, writer, self._lease)
+
+    def settle(self, slots: Sequence[bytes], writer: bytes) -> None:
+        """W5: take the writer's marks away and stamp anew. Raises StoreUnavailable; the marks run out then."""
+        self.store.settle(slots, writer, new_stamp())
+
+    def renew(self, slots: Sequence[bytes]) -> None:
+        """Stamp anew without having marked: what is already visible retires its entries now. Raises StoreUnavailable."""
+        self.store.settle(slots, os.urandom(WRITER_LENGTH), new_stamp())
+
+
+def _vector(held: Sequence[bytes | None]) -> bytes | None:
+    """The slots' stamps in a row, or None if one of them holds no stamp."""
+    for value in held:
+        if value is None or len(value) != STAMP_LENGTH or value[:1] != STAMP:
+            return None
+    return b"".join(held)  # type: ignore[arg-type]  # the loop has left out None

@@ -1,0 +1,264 @@
+"""What ormcache knows of one Django connection: its database, its session and what its transaction has touched.
+
+The thread that owns the connection owns this as well; nothing here is locked. ``connect()`` begins it anew, so
+that no failure can leave anything behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from ormcache import conf, reasons, signals
+from ormcache.catalog import READERS, Server
+from ormcache.conf import Config
+from ormcache.counts import counts_of
+from ormcache.database import Database
+from ormcache.session import Session
+from ormcache.stores import open_store
+from ormcache.switch import is_disabled
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger("ormcache")
+
+MOST_DATABASES = 64  # that one process keeps in mind
+
+
+class Acquaintances:
+    """The databases that this process has met, and which of them an alias led to the last time.
+
+    That is how a connection that is not open yet can be served from the cache. Any thread asks and tells; a forked
+    child begins with nothing, because the locks inside may have been held by a thread that it does not have.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the two below
+        self._databases: OrderedDict[Hashable, Database] = OrderedDict()
+        self._last: OrderedDict[Hashable, tuple[Database, Session]] = OrderedDict()
+
+    def database(self, vendor: str, server: Server, config: Config, kind: str) -> Database:
+        key = (vendor, server.identity, server.replica, config, kind, conf.generation)
+        with self._lock:
+            database = self._databases.get(key)
+            if database is None:
+                database = self._databases[key] = Database(vendor, server, config, open_store(config, kind))
+            self._databases.move_to_end(key)
+            while len(self._databases) > MOST_DATABASES:
+                self._databases.popitem(last=False)
+        return database
+
+    def met(self, key: Hashable, database: Database, session: Session) -> None:
+        with self._lock:
+            self._last[key] = (database, session)
+            self._last.move_to_end(key)
+            while len(self._last) > MOST_DATABASES:
+                self._last.popitem(last=False)
+
+    def last(self, key: Hashable) -> tuple[Database, Session] | None:
+        return self._last.get(key)
+
+    def databases(self) -> list[Database]:
+        with self._lock:
+            return list(self._databases.values())
+
+    def forget(self) -> None:
+        self.__init__()  # type: ignore[misc]  # the very same beginning, with a fresh lock
+
+
+acquaintances = Acquaintances()
+os.register_at_fork(after_in_child=acquaintances.forget)
+
+
+class State:
+    """One Django connection as ormcache sees it."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = weakref.proxy(connection)
+        self.alias = connection.alias
+        self.vendor = connection.vendor
+        self.counts = counts_of(connection.alias)
+        self.database: Database | None = None
+        self.session = Session()
+        #: why nothing is cached or settled on this connection, whatever the query
+        self.obstacle: str | None = None
+        #: the DB-API connection that session and database were learned from
+        self._learned_from: Any = None
+        self._connecting = False
+        self._generation = conf.generation
+        self._tenant: tuple[Any, ...] = ()
+        self._prefix: tuple[Database, bytes, tuple[Any, ...], bytes] | None = None
+
+    # Getting to know the database -------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        return conf.config_for(self.alias, self._connection.settings_dict)
+
+    def connecting(self) -> None:
+        """A connection is about to be made: nothing of an earlier one counts any more."""
+        self.database = None
+        self.session = Session()
+        self._learned_from = None
+        self._connecting = True
+
+    def connected(self) -> None:
+        """A connection was made: ask the server who it is and what this session begins with."""
+        self._connecting = False
+        connection = self._connection
+        taken = Session.taken(connection.connection)
+        taken.absorb(self.session)
+        self.session = taken
+        self.learn()
+
+    def learn(self) -> None:
+        connection = self._connection
+        self._generation = conf.generation
+        self._learned_from = connection.connection
+        self.database = None
+        config = self.config
+        self.obstacle = self._judge(config)
+        if self.obstacle is not None:
+            return
+        try:
+            server = READERS[self.vendor].identify(connection.connection, str(connection.settings_dict["NAME"]))
+        except connection.Database.Error:
+            logger.exception("the database %r does not tell who it is; nothing is cached", self.alias)
+            self.obstacle = reasons.NO_STORE
+            return
+        self.session.described(server.settings, server.isolation)
+        kind = config.store or self._derived_store(server)
+        if kind is None:
+            self.obstacle = reasons.NO_STORE
+            return
+        if server.replica or config.primary is not None:
+            if config.primary is None:
+                self.obstacle = reasons.REPLICA
+                return
+            server = replace(server, identity=_identity_of(config.primary), replica=True)
+        database = acquaintances.database(self.vendor, server, config, kind)
+        if not server.understood:
+            self.session.unfollowed()
+        if not database.has_catalog:
+            database.load_catalog(connection.connection)
+        self.database = database
+        acquaintances.met(self._key(), database, self.session.copied())
+
+    def _judge(self, config: Config) -> str | None:
+        if not config.enabled:
+            return reasons.DISABLED
+        if self.vendor not in READERS:
+            return reasons.VENDOR
+        if self._connection.settings_dict["NAME"] is None or self._connection.alias == "__no_db__":
+            return reasons.NO_STORE
+        return None
+
+    def _derived_store(self, server: Server) -> str | None:
+        """The embedded store where the database is on this host by its address and by its own word."""
+        if conf.is_local(self._connection.settings_dict) and server.local:
+            return "embedded"
+        logger.warning(
+            "the database %r is not certain to be on this host, and no STORE is named in ORMCACHE: nothing is cached",
+            self.alias,
+        )
+        return None
+
+    def _key(self) -> Hashable:
+        given = self._connection.settings_dict
+        return (self.alias, conf.generation, *(str(given.get(key)) for key in ("NAME", "HOST", "PORT", "USER")))
+
+    # Being asked ------------------------------------------------------------------------
+
+    def known(self) -> Database | None:
+        """The database behind this connection, as far as that is known without connecting."""
+        if self._connection.connection is not None:
+            if self._generation != conf.generation:
+                self.learn()
+            return self.database
+        return self._recalled()
+
+    def _recalled(self) -> Database | None:
+        if self.database is not None and self._learned_from is None and self._generation == conf.generation:
+            return self.database
+        self._generation = conf.generation
+        self.obstacle = self._judge(self.config)
+        last = None if self.obstacle else acquaintances.last(self._key())
+        if last is None:
+            self.database = None
+            return None
+        self.database, session = last
+        self.session = session.copied()
+        self._learned_from = None
+        return self.database
+
+    def closed(self) -> None:
+        """The connection is about to be closed or given back."""
+        connection = self._connection.connection
+        if connection is not None and self._learned_from is connection:
+            self.session.leave(connection)
+        self.database = None
+        self.session = Session()
+        self._learned_from = None
+
+    @property
+    def is_connecting(self) -> bool:
+        return self._connecting
+
+    @property
+    def session_obstacle(self) -> str | None:
+        """Why results of this session cannot be shared, or None."""
+        if self._connection.connection is not self._learned_from:
+            return reasons.SESSION  # somebody has put another DB-API connection in place
+        return self.session.obstacle
+
+    def prefix(self, database: Database) -> bytes:
+        """What the names of all entries of this session have in common."""
+        if self.session.base is None and self._connection.connection is not None:
+            self._describe_again()
+        fingerprint = self.session.fingerprint
+        # django-tenants and its kin switch the search path below anything that could be followed.
+        connection = self._connection
+        tenant = (getattr(connection, "schema_name", None), getattr(connection, "include_public_schema", None))
+        kept = self._prefix
+        if kept is not None and kept[0] is database and kept[1] == fingerprint and kept[2] == tenant:
+            return kept[3]
+        prefix = database.namespace + fingerprint + repr(tenant).encode()
+        self._prefix = (database, fingerprint, tenant, prefix)
+        return prefix
+
+    def _describe_again(self) -> None:
+        server = READERS[self.vendor].identify(
+            self._connection.connection, str(self._connection.settings_dict["NAME"])
+        )
+        self.session.described(server.settings, server.isolation)
+
+    # Telling ------------------------------------------------------------------------------
+
+    def bypass(self, reason: str) -> None:
+        """A read goes past the cache."""
+        self.counts.bypassed(reason)
+        if signals.bypassed.receivers:
+            signals.bypassed.send(sender=self._connection.__class__, using=self.alias, reason=reason)
+
+    @property
+    def disabled(self) -> bool:
+        return is_disabled()
+
+
+def _identity_of(alias: str) -> str:
+    """The identity of the database behind another alias, which is connected to if need be."""
+    primary = connections[alias]
+    primary.ensure_connection()
+    state: State = primary.ormcache  # type: ignore[attr-defined]
+    if state.database is None:
+        raise LookupError(f"the primary {alias!r} is not cached")
+    return state.database.server.identity

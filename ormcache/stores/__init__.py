@@ -1,0 +1,63 @@
+"""The only doors to a cache.
+
+``base`` says what a store is; ``embedded`` (with ``files``), ``redis``, ``memcached`` and ``django`` are the four there
+are; ``idle`` keeps connections between two calls. Importing this package imports no client library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from ormcache.conf import Config
+from ormcache.stores.base import Store
+
+#: Kind of store → where its class is
+_CLASSES = {
+    "embedded": ("ormcache.stores.embedded", "EmbeddedStore"),
+    "redis": ("ormcache.stores.redis", "RedisStore"),
+    "memcached": ("ormcache.stores.memcached", "MemcachedStore"),
+    "django": ("ormcache.stores.django", "DjangoStore"),
+}
+
+#: (kind, what tells one store of that kind from another) → the store, for the life of the process. There are no more of
+#: them than databases in the settings.
+_stores: dict[tuple[object, ...], Store] = {}
+_lock = threading.Lock()  # held while a store is added or all are forgotten
+
+
+def open_store(config: Config, kind: str) -> Store:
+    """The store of this kind and these settings: always the same one in one process. It connects when it is first used.
+
+    Raises ImproperlyConfigured where the alias in ``CACHE`` cannot serve as such a store.
+    """
+    module, name = _CLASSES[kind]
+    try:
+        cls: Any = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ImproperlyConfigured(f"The store {kind!r} needs {error.name}: pip install 'ormcache[{kind}]'.") from error
+    key = (kind, *cls.identity(config))
+    with _lock:
+        store = _stores.get(key)
+        if store is None:
+            store = _stores[key] = cls.from_config(config)
+    return store
+
+
+def close_all() -> None:
+    """Close and forget every store."""
+    with _lock:
+        while _stores:
+            _stores.popitem()[1].close()
+
+
+def _follow(*, setting: str, **kwargs: Any) -> None:
+    if setting in ("ORMCACHE", "CACHES", "DATABASES"):
+        close_all()
+
+
+setting_changed.connect(_follow, dispatch_uid="ormcache.stores")

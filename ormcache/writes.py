@@ -1,0 +1,356 @@
+"""Which relations a connection has touched, and marking and settling them.
+
+Every statement passes :meth:`Writes.run` on its way to the driver. In a transaction a write makes relations dirty,
+nothing more; before COMMIT they are marked, after it they are settled. In autocommit one statement is all of it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db import OperationalError
+
+from ormcache import reasons, signals
+from ormcache.catalog import EPOCH, SCHEMA
+from ormcache.database import Database, Plan
+from ormcache.sql import Effect, analyse
+from ormcache.state import State
+from ormcache.stores.base import StoreUnavailable
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+T = TypeVar("T")
+
+EVERYTHING = frozenset({EPOCH})
+
+
+class WriteRefused(OperationalError):
+    """The store cannot be told of a write and ``ON_OUTAGE`` is ``"refuse"``: nothing was committed."""
+
+
+class Marked:
+    """Relations that are marked for one writer, or could not be."""
+
+    def __init__(self, relations: frozenset[str], writer: bytes | None) -> None:
+        self.relations = relations
+        self.writer = writer  # None: the store was away
+
+
+class Writes:
+    """The writes of one connection. The thread that owns the connection owns this."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, state: State) -> None:
+        self._connection = weakref.proxy(connection)
+        self._state = state
+        #: relations that the open transaction has written
+        self.dirty: frozenset[str] = frozenset()
+        #: has a statement run since the transaction began? (SQLite: then it has its snapshot)
+        self.ran = False
+        #: SQLite: cursors with a SELECT that may be unfinished, each of which keeps the snapshot it began with
+        self._open_cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._began = False  # by a BEGIN that Django has not sent
+        self._manual = False  # by SET autocommit = 0
+        self._reading = False  # the statement under way is the cache's own miss
+
+    # State ------------------------------------------------------------------------------
+
+    @property
+    def in_transaction(self) -> bool:
+        connection = self._connection
+        return connection.in_atomic_block or not connection.autocommit or self._began
+
+    @property
+    def open_cursors(self) -> bool:
+        return bool(self._open_cursors)
+
+    def forget(self) -> None:
+        """There is no transaction any more, and nothing of it was committed."""
+        self.dirty = frozenset()
+        self.ran = False
+        self._began = False
+        self._manual = False
+        self._open_cursors.clear()
+
+    def _ended(self, *, committed: bool) -> None:
+        self.dirty = frozenset()
+        self.ran = False
+        self._began = self._manual
+        undone = not committed and self._state.vendor == "postgresql"
+        self._state.session.ended(undone=undone)
+
+    # Statements -----------------------------------------------------------------------------
+
+    def run(self, execute: Callable[[], T], sql: Any, params: Any, cursor: Any) -> T:
+        """Run one statement; whatever it may have written is settled when it is visible to others."""
+        state = self._state
+        if state.is_connecting:
+            return self._run_while_connecting(execute, sql, params)
+        database = state.known()
+        if database is None:
+            return execute() if state.obstacle != reasons.REPLICA else self._run_on_replica(execute, sql)
+        plan = self._plan(database, sql)
+        effect = plan.effect
+        if effect is Effect.TRANSACTION:
+            return self._run_transaction_control(execute, plan)
+        self.ran = True
+        written = self._written(plan)
+        if not written:
+            answer = execute()
+        elif self.in_transaction and not plan.statement.commits:
+            self.dirty |= written
+            answer = execute()
+        else:
+            # MySQL commits what is open before it runs some statements.
+            answer = self._marked_while(execute, written | self.dirty)
+        self._follow(database, plan, params, cursor)
+        return answer
+
+    def touch(self, call: Callable[[], T]) -> T:
+        """Run something that could change anything and has no text: a stored procedure, a driver's COPY."""
+        if self._state.known() is None:
+            return call()
+        self.ran = True
+        self._state.session.unfollowed()
+        if self.in_transaction:
+            self.dirty |= EVERYTHING
+            return call()
+        return self._marked_while(call, EVERYTHING)
+
+    def begin(self, sql: Any) -> Callable[[BaseException | None], None]:
+        """For a statement that runs for as long as a context manager is open: what :meth:`run` does before it.
+
+        Returns what is to be called at its end, with the exception that ended it.
+        """
+        database = self._state.known()
+        if database is None:
+            return lambda error: None
+        plan = self._plan(database, sql)
+        self.ran = True
+        written = self._written(plan)
+        if not written:
+            return lambda error: None
+        if self.in_transaction:
+            self.dirty |= written
+            return lambda error: None
+        marked = self._mark(database, written)
+
+        def finish(error: BaseException | None) -> None:
+            if error is None or self._is_decided():
+                self._settle(database, marked)
+
+        return finish
+
+    def invalidate(self, relations: frozenset[str]) -> None:
+        """Retire what depends on these now, and again when the open transaction ends. Raises StoreUnavailable."""
+        database = self._state.known()
+        if database is None:
+            return
+        if self.in_transaction:
+            self.dirty |= relations
+        try:
+            database.stamps.renew(self._slots(database, relations))
+        except StoreUnavailable:
+            database.postpone(relations)
+            raise
+        self._tell(relations)
+
+    def reading(self, call: Callable[[], T]) -> T:
+        """Run the query of a miss: its cursor is closed by the time it returns."""
+        self._reading = True
+        try:
+            return call()
+        finally:
+            self._reading = False
+
+    def _plan(self, database: Database, sql: Any) -> Plan:
+        if type(sql) is not str:
+            sql = self._as_text(sql)
+        if not database.has_catalog:
+            database.load_catalog(self._connection.connection)
+        return database.plan(sql)[0]
+
+    def _as_text(self, sql: Any) -> str:
+        """The text of whatever the drivers take for a query: str, bytes, psycopg's composed SQL."""
+        if isinstance(sql, str):
+            return str(sql)
+        if isinstance(sql, (bytes, bytearray)):
+            return bytes(sql).decode("utf-8", "replace")
+        compose = getattr(sql, "as_string", None)
+        if compose is None:
+            return "?"  # no SQL at all: not understood
+        return str(compose(self._connection.connection))
+
+    def _written(self, plan: Plan) -> frozenset[str]:
+        if plan.unknown and plan.unknown <= self._state.session.temporary:
+            return plan.written - EVERYTHING
+        return plan.written
+
+    def _follow(self, database: Database, plan: Plan, params: Any, cursor: Any) -> None:
+        """What a statement that has run means for the session and for later reads."""
+        statement, session = plan.statement, self._state.session
+        if statement.session is not None:
+            session.change(statement.session, params, in_transaction=self.in_transaction)
+        if statement.creates is not None:
+            session.temporary |= {statement.creates}
+        if plan.unfollowed:
+            session.unfollowed()
+        if SCHEMA in plan.written and not self.in_transaction:
+            database.forget_catalog()
+        if self._state.vendor == "sqlite" and not self._reading and cursor is not None:
+            if plan.effect is not Effect.WRITE or "returning" in statement.names:
+                self._open_cursors.add(cursor)
+
+    def closed(self, cursor: Any) -> None:
+        self._open_cursors.discard(cursor)
+
+    def _run_while_connecting(self, execute: Callable[[], T], sql: Any, params: Any) -> T:
+        """What Django and ``connection_created`` receivers set; the database behind is not known yet."""
+        answer = execute()
+        if self._state.vendor in ("postgresql", "mysql", "sqlite"):
+            statement = analyse(self._as_text(sql), self._state.vendor)
+            if statement.session is not None:
+                self._state.session.change(statement.session, params, in_transaction=False)
+            elif statement.effect not in (Effect.READ, Effect.HARMLESS, Effect.TRANSACTION):
+                self.dirty |= EVERYTHING
+        return answer
+
+    def connected(self) -> None:
+        """What was written while connecting is settled now that the database is known."""
+        if self.dirty and not self.in_transaction and self._state.database is not None:
+            dirty, self.dirty = self.dirty, frozenset()
+            self._marked_while(lambda: None, dirty)
+
+    def _run_on_replica(self, execute: Callable[[], T], sql: Any) -> T:
+        """A replica takes no writes; one that does so has been promoted since this connection was made."""
+        answer = execute()
+        effect = analyse(self._as_text(sql), self._state.vendor).effect
+        if effect in (Effect.WRITE, Effect.SCHEMA, Effect.OPAQUE):
+            self._state.learn()
+            if self._state.database is not None:
+                self.dirty |= EVERYTHING
+                if not self.in_transaction:
+                    self.connected()
+        return answer
+
+    # Transactions -------------------------------------------------------------------------
+
+    def _run_transaction_control(self, execute: Callable[[], T], plan: Plan) -> T:
+        statement, session = plan.statement, self._state.session
+        word = statement.transaction
+        if word == "commit" or (word == "autocommit on" and self.in_transaction):
+            answer = self.commit(execute)
+        elif word == "begin" and statement.commits and self.in_transaction:
+            answer = self.commit(execute)  # MySQL commits what is open
+        else:
+            answer = execute()
+        if word == "begin":
+            self._began = True
+            session.serial = statement.serial
+            self.ran = statement.serial
+        elif word == "rollback":
+            self._ended(committed=False)
+        elif word == "savepoint" and statement.savepoint is not None:
+            session.savepoint(statement.savepoint)
+            if self._state.vendor == "sqlite" and not self.in_transaction:
+                self._began = True
+        elif word == "rollback to" and statement.savepoint is not None:
+            session.rolled_back_to(statement.savepoint)
+        elif word == "release" and self._state.vendor == "sqlite" and not self._connection.connection.in_transaction:
+            # SQLite: releasing the outermost savepoint commits, which is known only afterwards.
+            dirty = self.dirty
+            self._ended(committed=True)
+            if dirty:
+                self._marked_while(lambda: None, dirty)
+        elif word in ("autocommit off", "autocommit on"):
+            self._manual = self._began = word == "autocommit off"
+        return answer
+
+    def commit(self, commit: Callable[[], T]) -> T:
+        """Run COMMIT between marking and settling what the transaction has written."""
+        dirty = self.dirty
+        if dirty and self._state.known() is not None:
+            answer = self._marked_while(commit, dirty)
+        else:
+            answer = commit()
+        if SCHEMA in dirty and self._state.database is not None:
+            self._state.database.forget_catalog()
+        self._ended(committed=True)
+        return answer
+
+    def rollback(self, rollback: Callable[[], T]) -> T:
+        """Run ROLLBACK. Nothing was told to the store, so there is nothing to take back."""
+        try:
+            return rollback()
+        finally:
+            self._ended(committed=False)
+
+    # Marking and settling -------------------------------------------------------------------
+
+    def _marked_while(self, call: Callable[[], T], relations: frozenset[str]) -> T:
+        database = self._state.database
+        if database is None:
+            return call()
+        marked = self._mark(database, relations)
+        try:
+            answer = call()
+        except BaseException:
+            # The database has answered: it is over. It has not: the change may still come, after any settling
+            # that could be done now, so the marks stay until their leases end.
+            if self._is_decided():
+                self._settle(database, marked)
+            raise
+        self._settle(database, marked)
+        return answer
+
+    def _is_decided(self) -> bool:
+        with suppress(Exception):
+            return bool(self._connection.is_usable())
+        return False
+
+    def _mark(self, database: Database, relations: frozenset[str]) -> Marked:
+        if SCHEMA in relations:
+            relations |= EVERYTHING
+        try:
+            writer, version = database.stamps.mark(self._slots(database, relations), watch=database.schema)
+            if SCHEMA not in relations and not database.is_version(version):
+                # Somebody has changed the schema: more may hang on these relations than the catalog says.
+                more = self._more(database, relations, version)
+                if more:
+                    database.stamps.mark_more(self._slots(database, more), writer)
+                    relations |= more
+        except StoreUnavailable as error:
+            if database.config.on_outage == "refuse":
+                raise WriteRefused(f"the write was not committed, because {error} (ON_OUTAGE is 'refuse')") from error
+            return Marked(relations, None)
+        return Marked(relations, writer)
+
+    def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:
+        """What hangs on these relations by the catalog as it is now; the epoch where that cannot be told."""
+        old_snapshot = self.in_transaction and (self._state.vendor == "sqlite" or self._state.session.snapshots())
+        if version is None or old_snapshot:
+            return EVERYTHING - relations
+        database.load_catalog(self._connection.connection)
+        return database.closure(relations) - relations
+
+    def _settle(self, database: Database, marked: Marked) -> None:
+        slots = self._slots(database, marked.relations)
+        try:
+            if marked.writer is None:
+                database.stamps.renew(slots)
+            else:
+                database.stamps.settle(slots, marked.writer)
+        except StoreUnavailable:
+            database.postpone(marked.relations)
+        self._tell(marked.relations - {SCHEMA})
+
+    def _tell(self, relations: frozenset[str]) -> None:
+        if signals.invalidated.receivers:
+            signals.invalidated.send(sender=self._connection.__class__, using=self._state.alias, relations=relations)
+
+    @staticmethod
+    def _slots(database: Database, relations: Iterable[str]) -> list[bytes]:
+        return [database.slot(relation) for relation in sorted(relations)]
