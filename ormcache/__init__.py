@@ -1,7 +1,7 @@
 """A query-result cache for the Django ORM that is never stale.
 
-Change one line, the ``ENGINE`` of a database, to ``"ormcache.backends.postgresql"`` (``mysql``, ``sqlite3``). What a program
-may ask of the cache is here; why a query was not cached is in :mod:`ormcache.reasons`; signals are in
+Change one line, the ``ENGINE`` of a database, to ``"ormcache.backends.postgresql"`` (``mysql``, ``sqlite3``). What
+a program may ask of the cache is here; why a query was not cached is in :mod:`ormcache.reasons`; signals are in
 :mod:`ormcache.signals`.
 """
 

@@ -180,7 +180,7 @@ def _problems_of_key(where: str, key: Any, value: Any) -> Iterable[Problem]:
         hint = f"Did you mean {near[0]!r}?" if near else "Valid keys: " + ", ".join(OPTIONS) + "."
         yield Problem(2, f"{where} has the unknown key {key!r}.", hint)
     elif where == "ORMCACHE" and key in PER_DATABASE:
-        hint = f"Move it into DATABASES[alias]['ORMCACHE'] of the database that it is meant for."
+        hint = "Move it into DATABASES[alias]['ORMCACHE'] of the database that it is meant for."
         yield Problem(3, f"{where}[{key!r}] belongs to one database.", hint)
     elif not option.valid(value):
         yield Problem(4, f"{where}[{key!r}] is {value!r}.", f"It must be {option.expected}.")

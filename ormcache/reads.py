@@ -6,6 +6,7 @@ Mixed into whatever compiler the database's operations return for a SELECT. Ever
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +164,7 @@ class Read:
                 return reasons.UNCOMMITTED
             if writes.in_transaction:
                 dirty = writes.dirty
-                if dirty and (EVERYTHING <= dirty or not dirty.isdisjoint(plan.relations)):
+                if dirty and (dirty >= EVERYTHING or not dirty.isdisjoint(plan.relations)):
                     return reasons.DIRTY
                 if writes.ran if state.vendor == "sqlite" else self._in_snapshot():
                     return reasons.SNAPSHOT
@@ -172,7 +173,7 @@ class Read:
             try:
                 database.settle_pending()
             except StoreUnavailable:
-                if EVERYTHING <= pending or not pending.isdisjoint(plan.relations):
+                if pending >= EVERYTHING or not pending.isdisjoint(plan.relations):
                     return reasons.PENDING
         return None
 
@@ -264,27 +265,37 @@ class Read:
         return result
 
     def _keep(self, database: Database, name: bytes, vector: bytes, result: Any) -> None:
-        config, tally = database.config, self._state.counts
-        flat = list(chain.from_iterable(result)) if self._result_type == MULTI else result
-        if self._result_type == MULTI and len(flat) > config.max_rows:
-            return tally.refused(reasons.TOO_MANY_ROWS)
+        many = self._result_type == MULTI
+        flat = list(chain.from_iterable(result)) if many else result
+        refused = self._kept(database, name, vector, flat, len(flat) if many else 1)
+        if refused is None:
+            self._state.counts.count(counts.KEPT)
+        else:
+            self._state.counts.refused(refused)
+
+    def _kept(self, database: Database, name: bytes, vector: bytes, flat: Any, number: int) -> str | None:
+        """Keep a result of ``number`` rows. Returns why not, or None."""
+        config = database.config
+        if number > config.max_rows:
+            return reasons.TOO_MANY_ROWS
         try:
             data, immutable = rows.encode(flat)
         except Unencodable:
-            return tally.refused(reasons.UNENCODABLE)
+            return reasons.UNENCODABLE
         if len(data) > config.max_bytes:
-            return tally.refused(reasons.TOO_LARGE)
+            return reasons.TOO_LARGE
         try:
             if not database.stamps.keep(name, vector, data, config.timeout):
-                return tally.refused(reasons.TOO_LARGE)
+                return reasons.TOO_LARGE
         except StoreUnavailable:
-            return tally.refused(reasons.STORE_AWAY)
-        tally.count(counts.KEPT)
+            return reasons.STORE_AWAY
         if immutable and config.local_size:
             database.local.put(name, flat, vector, config.timeout, len(data))
+        return None
 
 
-def cached_compiler(compiler: type[Any]) -> type[Any]:
+@cache
+def cached_compiler(compiler: Any) -> type[Any]:
     """The class of a SELECT's compiler with the cache in front."""
     return type(compiler.__name__, (CachedCompiler, compiler), {"__module__": compiler.__module__})
 

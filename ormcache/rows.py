@@ -16,7 +16,7 @@ import uuid
 import zoneinfo
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 Row = tuple[Any, ...]
 
@@ -84,7 +84,12 @@ _ALLOWED = frozenset(
         ("uuid", "UUID"),
         ("uuid", "SafeUUID"),
         ("zoneinfo", "ZoneInfo"),
-        *((module, name) for table in (_RANGES, _MULTIRANGES, _ADDRESSES) for module in table for name in table[module]),
+        *(
+            (module, name)
+            for table in (_RANGES, _MULTIRANGES, _ADDRESSES)
+            for module in table
+            for name in table[module]
+        ),
     }
 )
 
@@ -99,7 +104,7 @@ class _Unpickler(pickle.Unpickler):
 class _Pickler(pickle.Pickler):
     """Writes what pickle itself has no form for, or only one that needs getattr()."""
 
-    dispatch_table = {
+    dispatch_table: ClassVar[Any] = {
         memoryview: lambda value: (memoryview, (bytes(value),)),
         zoneinfo.ZoneInfo: lambda value: (zoneinfo.ZoneInfo, (value.key,)),
     }

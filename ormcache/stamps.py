@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from ormcache.keys import digest
 from ormcache.rows import Unreadable, mac, verified
-from ormcache.stores.base import STAMP, STAMP_LENGTH, WRITER_LENGTH, Store, StoreUnavailable, is_stamp
+from ormcache.stores.base import STAMP, STAMP_LENGTH, WRITER_LENGTH, Store, is_stamp
 
 #: Part of every name: another format is another namespace
 FORMAT = b"1"
@@ -153,7 +153,7 @@ class Stamps:
         self.store.settle(slots, writer, new_stamp())
 
     def renew(self, slots: Sequence[bytes]) -> None:
-        """Stamp anew without having marked: what is already visible retires its entries now. Raises StoreUnavailable."""
+        """Stamp anew without having marked, for what is visible already. Raises StoreUnavailable."""
         self.store.settle(slots, os.urandom(WRITER_LENGTH), new_stamp())
 
 

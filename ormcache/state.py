@@ -236,9 +236,7 @@ class State:
         return prefix
 
     def _describe_again(self) -> None:
-        server = READERS[self.vendor].identify(
-            self._connection.connection, str(self._connection.settings_dict["NAME"])
-        )
+        server = READERS[self.vendor].identify(self._connection.connection, str(self._connection.settings_dict["NAME"]))
         self.session.described(server.settings, server.isolation)
 
     # Telling ------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ormcache import reasons
-from ormcache.sql import Effect, Statement, analyse, names_in
-from ormcache.sql.statement import Name
+from ormcache.sql import Effect, Name, Statement, analyse, names_in
 from ormcache.sql.vocabulary import REPEATABLE, RUN_SQL, UNREPEATABLE
 
 #: The pseudo relation that every result depends on: a write that could be anything changes it.
@@ -80,10 +79,10 @@ class Catalog:
         self._obstacles = {relation.name: relation.obstacle for relation in facts.relations if relation.obstacle}
         # Relation → what a write to it reaches at once
         self._reaches: dict[str, set[str]] = {}
-        for relation, other in facts.reaches:
-            self._reaches.setdefault(relation, set()).add(other)
-        for relation, body in facts.bodies:
-            self._reaches.setdefault(relation, set()).update(self._named_in(body, set()))
+        for name, other in facts.reaches:
+            self._reaches.setdefault(name, set()).add(other)
+        for name, body in facts.bodies:
+            self._reaches.setdefault(name, set()).update(self._named_in(body, set()))
         # View → the relations under it, at any depth
         self._views: dict[str, frozenset[str]] = {}
         views = {view: self._analysed(text) for view, text in facts.views.items()}

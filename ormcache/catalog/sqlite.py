@@ -21,7 +21,7 @@ _VIEW = re.compile(r"\bAS\s*\(?\s*(?=(?:SELECT|WITH|VALUES)\b)", re.IGNORECASE)
 _VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL\s", re.IGNORECASE)
 _TRIGGER_BODY = re.compile(r"\bBEGIN\b", re.IGNORECASE)
 
-#: Process id → a name for its databases in memory: they are gone with the process. Holds one item, any thread may put it.
+#: Process id → a name for its databases in memory, which are gone with it. Holds one item, any thread may put it.
 _memories: dict[int, str] = {}
 
 

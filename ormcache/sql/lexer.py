@@ -100,7 +100,6 @@ _RULES: dict[str, list[tuple[str, Kind | str]]] = {
 }
 
 
-
 def _compiled(vendor: str) -> tuple[re.Pattern[str], dict[str, Kind | str]]:
     """The vendor's rules as one pattern, each a group of its own, and what each group stands for."""
     groups = {f"rule{number}": kind for number, (_, kind) in enumerate(_RULES[vendor])}

@@ -40,61 +40,63 @@ _COMMON = """
 
 _POSTGRESQL = """
     age array_agg array_append array_cat array_dims array_fill array_length array_lower array_ndims array_position
-    array_positions array_prepend array_remove array_replace array_to_json array_to_string array_upper bit_and bit_count
-    bit_length bit_or bit_xor bool_and bool_or broadcast btrim cardinality cbrt char_length character_length convert_from
-    convert_to corr covar_pop covar_samp date_bin date_part date_trunc decode div encode every factorial family
-    format generate_series generate_subscripts get_bit get_byte grouping host hostmask initcap isempty isfinite
-    json_agg json_array json_array_elements json_array_elements_text json_array_length json_build_array
-    json_build_object json_each json_each_text json_exists json_extract_path json_extract_path_text json_object
-    json_object_agg json_object_keys json_query json_strip_nulls json_to_record json_typeof json_value jsonb_agg
-    jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object jsonb_each
-    jsonb_each_text jsonb_exists jsonb_exists_all jsonb_exists_any jsonb_extract_path jsonb_extract_path_text
-    jsonb_insert jsonb_object jsonb_object_agg jsonb_object_keys jsonb_path_exists jsonb_path_match jsonb_path_query
-    jsonb_path_query_array jsonb_path_query_first jsonb_pretty jsonb_set jsonb_strip_nulls jsonb_typeof
-    justify_days justify_hours justify_interval lower_inc lower_inf make_date make_interval make_time make_timestamp
-    make_timestamptz masklen mode multirange netmask network num_nonnulls num_nulls numnode octet_length overlay
-    percentile_cont percentile_disc plainto_tsquery phraseto_tsquery querytree quote_ident quote_literal quote_nullable
-    range_agg range_intersect_agg range_merge regexp_count regexp_instr regexp_like regexp_match regexp_matches
-    regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr regr_avgx regr_avgy regr_count
-    regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy row_to_json scale set_bit set_byte set_masklen setweight
-    similarity split_part starts_with stddev stddev_pop stddev_samp string_agg string_to_array string_to_table strip
-    to_ascii to_char to_date to_hex to_json to_jsonb to_number to_timestamp to_tsquery to_tsvector translate trigram_similarity
-    trim_array trim_scale trunc ts_delete ts_filter ts_headline ts_rank ts_rank_cd ts_rewrite tsvector_to_array
-    tsrange tstzrange daterange int4range int8range numrange tsmultirange tstzmultirange datemultirange int4multirange
-    int8multirange nummultirange unaccent unnest upper_inc upper_inf var_pop var_samp variance websearch_to_tsquery
-    width_bucket word_similarity strict_word_similarity akeys avals hstore_to_json hstore_to_jsonb skeys svals exist
-    defined xmlagg xmlconcat xmlelement xmlforest acosd asind atand cosd sind tand sinh cosh tanh asinh acosh atanh
-    gcd lcm abbrev timezone point box circle lseg path polygon area center diameter radius isclosed isopen
+    array_positions array_prepend array_remove array_replace array_to_json array_to_string array_upper bit_and
+    bit_count bit_length bit_or bit_xor bool_and bool_or broadcast btrim cardinality cbrt char_length
+    character_length convert_from convert_to corr covar_pop covar_samp date_bin date_part date_trunc decode div
+    encode every factorial family format generate_series generate_subscripts get_bit get_byte grouping host hostmask
+    initcap isempty isfinite json_agg json_array json_array_elements json_array_elements_text json_array_length
+    json_build_array json_build_object json_each json_each_text json_exists json_extract_path json_extract_path_text
+    json_object json_object_agg json_object_keys json_query json_strip_nulls json_to_record json_typeof json_value
+    jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object
+    jsonb_each jsonb_each_text jsonb_exists jsonb_exists_all jsonb_exists_any jsonb_extract_path
+    jsonb_extract_path_text jsonb_insert jsonb_object jsonb_object_agg jsonb_object_keys jsonb_path_exists
+    jsonb_path_match jsonb_path_query jsonb_path_query_array jsonb_path_query_first jsonb_pretty jsonb_set
+    jsonb_strip_nulls jsonb_typeof justify_days justify_hours justify_interval lower_inc lower_inf make_date
+    make_interval make_time make_timestamp make_timestamptz masklen mode multirange netmask network num_nonnulls
+    num_nulls numnode octet_length overlay percentile_cont percentile_disc plainto_tsquery phraseto_tsquery
+    querytree quote_ident quote_literal quote_nullable range_agg range_intersect_agg range_merge regexp_count
+    regexp_instr regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table
+    regexp_substr regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy
+    row_to_json scale set_bit set_byte set_masklen setweight similarity split_part starts_with stddev stddev_pop
+    stddev_samp string_agg string_to_array string_to_table strip to_ascii to_char to_date to_hex to_json to_jsonb
+    to_number to_timestamp to_tsquery to_tsvector translate trigram_similarity trim_array trim_scale trunc ts_delete
+    ts_filter ts_headline ts_rank ts_rank_cd ts_rewrite tsvector_to_array tsrange tstzrange daterange int4range
+    int8range numrange tsmultirange tstzmultirange datemultirange int4multirange int8multirange nummultirange
+    unaccent unnest upper_inc upper_inf var_pop var_samp variance websearch_to_tsquery width_bucket word_similarity
+    strict_word_similarity akeys avals hstore_to_json hstore_to_jsonb skeys svals exist defined xmlagg xmlconcat
+    xmlelement xmlforest acosd asind atand cosd sind tand sinh cosh tanh asinh acosh atanh gcd lcm abbrev timezone
+    point box circle lseg path polygon area center diameter radius isclosed isopen
 """
 
 _MYSQL = """
     adddate addtime any_value bin bit_and bit_count bit_length bit_or bit_xor char_length character_length conv
-    convert convert_tz crc32 date_add date_format date_sub datediff day dayname dayofmonth dayofweek dayofyear
-    elt export_set field find_in_set format from_base64 from_days from_unixtime get_format group_concat
-    hour if inet6_aton inet6_ntoa inet_aton inet_ntoa insert instr interval is_ipv4 is_ipv6 isnull json_array
+    convert convert_tz crc32 date_add date_format date_sub datediff day dayname dayofmonth dayofweek dayofyear elt
+    export_set field find_in_set format from_base64 from_days from_unixtime get_format group_concat hour if
+    inet6_aton inet6_ntoa inet_aton inet_ntoa insert instr interval is_ipv4 is_ipv6 isnull json_array
     json_array_append json_array_insert json_arrayagg json_compact json_contains json_contains_path json_depth
     json_detailed json_equals json_exists json_extract json_insert json_keys json_length json_loose json_merge
-    json_merge_patch json_merge_preserve json_normalize json_object json_objectagg json_overlaps json_query json_quote
-    json_remove json_replace json_search json_set json_table json_type json_unquote json_valid json_value last_day lcase
-    locate makedate maketime microsecond mid minute month monthname nvl nvl2 oct octet_length ord period_add period_diff
-    quarter quote regexp_instr regexp_like regexp_replace regexp_substr sec_to_time second sha sha2 soundex space
-    std stddev stddev_pop stddev_samp str_to_date strcmp subdate substring_index subtime time_format time_to_sec
-    timediff timestampadd timestampdiff to_base64 to_days to_seconds truncate ucase uncompress uncompressed_length
-    var_pop var_samp variance week weekday weekofyear weight_string yearweek match against name_const values
-    st_area st_astext st_asgeojson st_contains st_distance st_distance_sphere st_geomfromtext st_intersects st_within
+    json_merge_patch json_merge_preserve json_normalize json_object json_objectagg json_overlaps json_query
+    json_quote json_remove json_replace json_search json_set json_table json_type json_unquote json_valid json_value
+    last_day lcase locate makedate maketime microsecond mid minute month monthname nvl nvl2 oct octet_length ord
+    period_add period_diff quarter quote regexp_instr regexp_like regexp_replace regexp_substr sec_to_time second
+    sha sha2 soundex space std stddev stddev_pop stddev_samp str_to_date strcmp subdate substring_index subtime
+    time_format time_to_sec timediff timestampadd timestampdiff to_base64 to_days to_seconds truncate ucase
+    uncompress uncompressed_length var_pop var_samp variance week weekday weekofyear weight_string yearweek match
+    against name_const values st_area st_astext st_asgeojson st_contains st_distance st_distance_sphere
+    st_geomfromtext st_intersects st_within
 """
 
 # django_*: the functions that Django registers with every SQLite connection. date(), datetime(), strftime() and their
 # kin are missing on purpose: without an argument, or with 'now' in one, they read the clock.
 _SQLITE = """
-    any_value bit_xor bitxor bool_and bool_or concat format glob group_concat instr json json_array json_array_length
-    json_each json_extract json_group_array json_group_object json_insert json_object json_patch json_quote json_remove
-    json_replace json_set json_tree json_type json_valid jsonb jsonb_extract likelihood likely like median nullif octet_length
-    printf quote soundex space std stddev stddev_pop stddev_samp string_agg total trunc typeof unicode unlikely var_pop
-    var_samp regexp sinh cosh tanh asinh acosh atanh
-    django_date_extract django_date_trunc django_datetime_cast_date django_datetime_cast_time
-    django_datetime_extract django_datetime_trunc django_format_dtdelta django_power django_time_diff django_time_extract
-    django_time_trunc django_timestamp_diff
+    any_value bit_xor bitxor bool_and bool_or concat format glob group_concat instr json json_array
+    json_array_length json_each json_extract json_group_array json_group_object json_insert json_object json_patch
+    json_quote json_remove json_replace json_set json_tree json_type json_valid jsonb jsonb_extract likelihood
+    likely like median nullif octet_length printf quote soundex space std stddev stddev_pop stddev_samp string_agg
+    total trunc typeof unicode unlikely var_pop var_samp regexp sinh cosh tanh asinh acosh atanh django_date_extract
+    django_date_trunc django_datetime_cast_date django_datetime_cast_time django_datetime_extract
+    django_datetime_trunc django_format_dtdelta django_power django_time_diff django_time_extract django_time_trunc
+    django_timestamp_diff
 """
 
 REPEATABLE = {
@@ -119,9 +121,10 @@ _SEQUENCE = """
 _SESSION = """
     current_user session_user user system_user current_role current_catalog current_schema current_schemas
     current_database current_setting set_config database schema connection_id pg_backend_pid inet_client_addr
-    inet_client_port inet_server_addr version sqlite_version pg_sleep pg_sleep_for pg_sleep_until sleep benchmark get_lock
-    release_lock release_all_locks is_free_lock is_used_lock pg_advisory_lock pg_advisory_xact_lock pg_try_advisory_lock
-    pg_try_advisory_xact_lock pg_advisory_unlock pg_advisory_unlock_all pg_advisory_lock_shared pg_notify load_file
+    inet_client_port inet_server_addr version sqlite_version pg_sleep pg_sleep_for pg_sleep_until sleep benchmark
+    get_lock release_lock release_all_locks is_free_lock is_used_lock pg_advisory_lock pg_advisory_xact_lock
+    pg_try_advisory_lock pg_try_advisory_xact_lock pg_advisory_unlock pg_advisory_unlock_all pg_advisory_lock_shared
+    pg_notify load_file
 """
 
 #: A function's name → the reason why its answer cannot be kept; what is in neither table is reasons.FUNCTION
@@ -155,6 +158,9 @@ BARE_CALLS = {
     "current_schema": reasons.SESSION_FUNCTION,
     "tablesample": reasons.RANDOM,
 }
+
+#: Words that change rows wherever they stand as keywords
+WRITING_WORDS = frozenset({"insert", "update", "delete", "merge"})
 
 #: PostgreSQL's built-in functions that run SQL they are given as text
 RUN_SQL = frozenset(

@@ -1,0 +1,107 @@
+"""Cursors that show every statement to the write path, whatever method it is run by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from ormcache.writes import Writes
+
+if TYPE_CHECKING:
+    from django.db.backends.utils import CursorWrapper as _Cursor
+else:
+    _Cursor = object
+
+
+class CursorMixin(_Cursor):
+    """A cursor that shows every statement to the connection's Writes, right before the driver gets it.
+
+    Below the execute wrappers, which may change a statement, and with the methods that pass no execute wrapper.
+    """
+
+    # Django calls these two innermost, whatever wrappers are installed.
+
+    def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
+        writes: Writes = self.db.ormcache_writes
+        execute = super()._execute  # type: ignore[misc]  # the stubs leave it out
+        return writes.run(partial(execute, sql, params, *ignored), sql, params, self)
+
+    def _executemany(self, sql: Any, param_list: Any, *ignored: Any) -> Any:
+        writes: Writes = self.db.ormcache_writes
+        execute = super()._executemany  # type: ignore[misc]  # the stubs leave it out
+        return writes.run(partial(execute, sql, param_list, *ignored), sql, None, self)
+
+    def callproc(self, *args: Any, **kwargs: Any) -> Any:
+        writes: Writes = self.db.ormcache_writes
+        return writes.touch(partial(super().callproc, *args, **kwargs))
+
+    def close(self) -> None:
+        self.db.ormcache_writes.closed(self)
+        self.cursor.close()
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = super().__getattr__(name)
+        if name in _COPYING:
+            return partial(_COPYING[name], self, attribute)
+        return attribute
+
+
+def _copy(cursor: Any, copy: Callable[..., Any], statement: Any, *args: Any, **kwargs: Any) -> Any:
+    """psycopg 3: the rows go in while the context manager is open, in autocommit each COPY is a transaction."""
+    return _Copying(cursor.db.ormcache_writes, copy(statement, *args, **kwargs), statement)
+
+
+def _copy_at_once(cursor: Any, copy: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return cursor.db.ormcache_writes.touch(partial(copy, *args, **kwargs))
+
+
+def _stream(cursor: Any, stream: Callable[..., Any], query: Any, *args: Any, **kwargs: Any) -> Any:
+    """psycopg 3: a generator, run to its end so that there is a moment at which the statement is over."""
+    run: Callable[[], list[Any]] = partial(list, stream(query, *args, **kwargs))
+    return iter(cursor.db.ormcache_writes.run(run, query, None, cursor))
+
+
+#: Methods of drivers' cursors that run statements without passing execute()
+_COPYING: dict[str, Callable[..., Any]] = {
+    "copy": _copy,
+    "copy_from": _copy_at_once,
+    "copy_to": _copy_at_once,
+    "copy_expert": _copy_at_once,
+    "stream": _stream,
+}
+
+
+class _Copying:
+    """The context manager of psycopg 3's ``copy()``, marked from before its beginning until after its end."""
+
+    def __init__(self, writes: Writes, copying: Any, statement: Any) -> None:
+        self._writes = writes
+        self._copying = copying
+        self._statement = statement
+        self._settle: Callable[[BaseException | None], None] | None = None
+
+    def __enter__(self) -> Any:
+        self._settle = self._writes.begin(self._statement)
+        try:
+            return self._copying.__enter__()
+        except BaseException as error:
+            self._settle(error)
+            raise
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> Any:
+        raised = error
+        try:
+            return self._copying.__exit__(kind, error, trace)
+        except BaseException as own:
+            raised = own
+            raise
+        finally:
+            if self._settle is not None:
+                self._settle(raised)
+
+
+@cache
+def watched(cursor: Any) -> type[Any]:
+    """The class of a cursor wrapper with the watching in front; its constructor stays ``(cursor, db)``."""
+    return type(cursor.__name__, (CursorMixin, cursor), {"__module__": cursor.__module__})

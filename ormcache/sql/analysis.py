@@ -1,0 +1,163 @@
+"""What one text of SQL is, judged from the text alone: its kind, the names in it and the functions that it calls.
+
+Names are folded to lower case whatever their quotes say: two relations whose names differ in case alone are then taken
+for one, which costs hits and never a row. What the database adds (which names are relations, what a view or
+a trigger reaches, what a function does) is for :mod:`ormcache.catalog`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ormcache import reasons
+from ormcache.sql.lexer import Kind, Token, lex
+from ormcache.sql.names import name_at, names_and_calls
+from ormcache.sql.reading import read
+from ormcache.sql.session import pragma, session, transaction
+from ormcache.sql.statement import Effect, SessionChange, Statement
+from ormcache.sql.vocabulary import WRITING_WORDS
+from ormcache.sql.writing import write
+
+_FIRST_WORDS = {
+    Effect.SCHEMA: "create alter drop comment rename grant revoke reassign security import",
+    Effect.HARMLESS: """
+        analyze vacuum reindex cluster checkpoint listen unlisten notify show describe desc lock unlock kill optimize
+        repair fetch move close prepare deallocate help check checksum binlog purge
+    """,
+    Effect.TRANSACTION: "begin start commit end rollback abort savepoint release xa",
+    Effect.SESSION: "set reset discard use attach detach",
+    Effect.WRITE: "insert update delete merge replace truncate copy refresh",
+    Effect.READ: "select with values table",
+}
+_EFFECTS = {word: effect for effect, words in _FIRST_WORDS.items() for word in words.split()}
+
+_RUNNING_WORDS = WRITING_WORDS | {"execute", "replace", "call"}
+
+#: First words of statements that commit implicitly, https://dev.mysql.com/doc/refman/8.0/en/implicit-commit.html
+_COMMITTING_WORDS = frozenset(
+    """
+    alter analyze begin cache change check create drop flush grant install load lock optimize rename repair reset revoke
+    set start stop truncate uninstall unlock
+    """.split()
+)
+
+
+def analyse(text: str, vendor: str) -> Statement:
+    """What ``text`` is by the rules of ``vendor`` (one of :data:`ormcache.sql.lexer.VENDORS`). Never raises."""
+    tokens = lex(text, vendor)
+    if tokens is None:
+        return Statement(Effect.OPAQUE, _digest_of_text(text), obstacle=reasons.NOT_UNDERSTOOD)
+    digest = digest_of(tokens)
+    statements = [_analyse_one(part, vendor, digest) for part in _split(tokens)]
+    if vendor == "mysql" and any(part[0][1].lower() in _COMMITTING_WORDS for part in _split(tokens)):
+        statements = [replace(statement, commits=True) for statement in statements]
+    if not statements:
+        return Statement(Effect.HARMLESS, digest, obstacle=reasons.NOT_A_READ)
+    return statements[0] if len(statements) == 1 else _together(statements, digest)
+
+
+def names_in(code: str, vendor: str) -> frozenset[str] | None:
+    """Every identifier and keyword, folded, in a piece of stored code; None where it does not lex cleanly."""
+    tokens = lex(code, vendor)
+    if tokens is None:
+        return None
+    return frozenset(text.lower() for kind, text in tokens if kind in (Kind.WORD, Kind.QUOTED))
+
+
+def digest_of(tokens: Sequence[Token]) -> bytes:
+    """16 bytes that differ for texts that differ in more than white space and comments."""
+    parts = "\0".join(f"{kind.value}\0{len(text)}\0{text}" for kind, text in tokens)
+    return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _digest_of_text(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=b"not lexed").digest()
+
+
+def _split(tokens: list[Token]) -> Iterator[list[Token]]:
+    part: list[Token] = []
+    for token in tokens:
+        if token == (Kind.PUNCTUATION, ";"):
+            if part:
+                yield part
+            part = []
+        else:
+            part.append(token)
+    if part:
+        yield part
+
+
+def _together(statements: list[Statement], digest: bytes) -> Statement:
+    """Several statements in one text: the sum of what they do; what cannot be summed is opaque."""
+    effects = {statement.effect for statement in statements} - {Effect.HARMLESS}
+    names = frozenset().union(*(statement.names for statement in statements))
+    calls = frozenset().union(*(statement.calls for statement in statements))
+    cascades = any(statement.cascades for statement in statements)
+    if effects <= {Effect.READ}:
+        return Statement(Effect.READ, digest, names, calls=calls, obstacle=reasons.NOT_UNDERSTOOD)
+    if effects <= {Effect.READ, Effect.WRITE} and all(
+        statement.targets is not None for statement in statements if statement.effect is Effect.WRITE
+    ):
+        targets = frozenset().union(*(statement.targets or () for statement in statements))
+        return Statement(
+            Effect.WRITE, digest, names, targets=targets, calls=calls, obstacle=reasons.NOT_A_READ, cascades=cascades
+        )
+    if effects <= {Effect.READ, Effect.WRITE, Effect.SCHEMA}:
+        return Statement(Effect.SCHEMA, digest, names, calls=calls, obstacle=reasons.NOT_A_READ)
+    unfollowed = SessionChange(None, None, followed=False) if Effect.SESSION in effects else None
+    return Statement(Effect.OPAQUE, digest, names, calls=calls, obstacle=reasons.NOT_UNDERSTOOD, session=unfollowed)
+
+
+def _analyse_one(tokens: list[Token], vendor: str, digest: bytes) -> Statement:
+    words = [text.lower() if kind is Kind.WORD else "" for kind, text in tokens]
+    first = next((word for word in words if word), "") if tokens[0] == (Kind.PUNCTUATION, "(") else words[0]
+    effect = _EFFECTS.get(first, Effect.OPAQUE)
+    if first == "explain":
+        # EXPLAIN ANALYZE runs what it explains.
+        runs = "analyze" in words and not _RUNNING_WORDS.isdisjoint(words)
+        return Statement(Effect.OPAQUE if runs else Effect.HARMLESS, digest, obstacle=reasons.EXPLAIN)
+    if first == "analyze" and not _RUNNING_WORDS.isdisjoint(words):
+        return Statement(Effect.OPAQUE, digest, obstacle=reasons.EXPLAIN)  # MariaDB's EXPLAIN ANALYZE
+    if first == "pragma" and vendor == "sqlite":
+        return pragma(tokens, digest)
+    if effect is Effect.TRANSACTION or (first == "prepare" and words[1:2] == ["transaction"]):
+        return transaction(tokens, words, digest)
+    if effect is Effect.SESSION:
+        return session(tokens, words, digest)
+    names, calls = names_and_calls(tokens, words)
+    if effect is Effect.SCHEMA:
+        if first == "create" and not {"temporary", "temp"}.isdisjoint(words[1:5]) and _creates_temporary(words):
+            change = SessionChange(None, None, followed=False)
+            return Statement(
+                Effect.SESSION,
+                digest,
+                names,
+                calls=calls,
+                obstacle=reasons.TEMPORARY,
+                session=change,
+                creates=_created(tokens, words),
+            )
+        return Statement(Effect.SCHEMA, digest, names, calls=calls, obstacle=reasons.NOT_A_READ)
+    if effect is Effect.WRITE:
+        return write(tokens, words, first, vendor, digest, names, calls)
+    if effect is Effect.READ:
+        return read(tokens, words, vendor, digest, names, calls)
+    obstacle = reasons.NOT_A_READ if effect is Effect.HARMLESS else reasons.NOT_UNDERSTOOD
+    return Statement(effect, digest, names, calls=calls, obstacle=obstacle)
+
+
+def _creates_temporary(words: list[str]) -> bool:
+    """CREATE [OR REPLACE] [LOCAL | GLOBAL] TEMP …: the word stands before the kind of object."""
+    prefix = {"create", "or", "replace", "local", "global"}
+    return next(word for word in words if word not in prefix) in ("temp", "temporary")
+
+
+def _created(tokens: list[Token], words: list[str]) -> str | None:
+    """The name in CREATE TEMP … [IF NOT EXISTS] name."""
+    at = next((n for n, word in enumerate(words) if word in ("table", "view")), None)
+    if at is None:
+        return None
+    at += 4 if words[at + 1 : at + 4] == ["if", "not", "exists"] else 1
+    return name_at(tokens, at)[0][1] if at < len(tokens) else None

@@ -1,0 +1,137 @@
+"""Statements about the session and its transactions: SET and its like, PRAGMA, BEGIN to ROLLBACK."""
+
+from __future__ import annotations
+
+from ormcache import reasons
+from ormcache.sql.lexer import Kind, Token
+from ormcache.sql.statement import Effect, SessionChange, Statement
+
+#: SQLite pragmas that change neither rows nor what a query answers
+_HARMLESS_PRAGMAS = frozenset(
+    """
+    application_id auto_vacuum busy_timeout cache_size cache_spill checkpoint_fullfsync collation_list
+    compile_options database_list data_version defer_foreign_keys foreign_key_check foreign_key_list foreign_keys
+    freelist_count fullfsync function_list incremental_vacuum index_info index_list index_xinfo integrity_check
+    journal_mode journal_size_limit legacy_alter_table locking_mode max_page_count mmap_size module_list optimize
+    page_count page_size pragma_list quick_check schema_version secure_delete shrink_memory soft_heap_limit
+    synchronous table_info table_list table_xinfo temp_store threads user_version wal_autocheckpoint wal_checkpoint
+    """.split()
+)
+
+#: Settings that no result depends on
+_HARMLESS_SETTINGS = frozenset(
+    """
+    application_name client_min_messages constraints deadlock_timeout effective_cache_size enable_hashjoin
+    enable_indexscan enable_mergejoin enable_nestloop enable_seqscan foreign_key_checks
+    idle_in_transaction_session_timeout jit lock_timeout lock_wait_timeout innodb_lock_wait_timeout
+    maintenance_work_mem max_execution_time max_statement_time net_read_timeout net_write_timeout random_page_cost
+    statement_timeout synchronous_commit unique_checks wait_timeout work_mem
+    """.split()
+)
+
+
+def pragma(tokens: list[Token], digest: bytes) -> Statement:
+    if any(text.lower() in _HARMLESS_PRAGMAS for kind, text in tokens[1:4] if kind is Kind.WORD):
+        return Statement(Effect.HARMLESS, digest, obstacle=reasons.NOT_A_READ)
+    change = SessionChange(None, None, followed=False)
+    return Statement(Effect.SESSION, digest, obstacle=reasons.NOT_A_READ, session=change)
+
+
+def transaction(tokens: list[Token], words: list[str], digest: bytes) -> Statement:
+    first, rest = words[0], [word for word in words[1:] if word not in ("transaction", "work", "tran")]
+    savepoint = None
+    if first in ("savepoint", "release") or (first == "rollback" and "to" in rest):
+        first = "rollback to" if first == "rollback" else first
+        savepoint = tokens[-1][1].lower()
+    elif first == "start":
+        first = "begin"
+    elif first in ("end", "commit") and "prepared" not in rest:
+        first = "commit"
+    elif first in ("rollback", "abort") and "prepared" not in rest:
+        first = "rollback"
+    elif first != "begin":
+        # Two-phase commit and XA: the rows change when another statement, perhaps another session's, says so.
+        return Statement(Effect.OPAQUE, digest, obstacle=reasons.NOT_A_READ)
+    serial = first == "begin" and bool({"repeatable", "serializable", "snapshot", "immediate", "exclusive"} & set(rest))
+    return Statement(
+        Effect.TRANSACTION, digest, obstacle=reasons.NOT_A_READ, transaction=first, savepoint=savepoint, serial=serial
+    )
+
+
+def session(tokens: list[Token], words: list[str], digest: bytes) -> Statement:
+    if words[0] == "set" and "autocommit" in words[1:3]:
+        on = tokens[-1][1].lower() in ("1", "on", "true")
+        return Statement(
+            Effect.TRANSACTION,
+            digest,
+            obstacle=reasons.NOT_A_READ,
+            transaction="autocommit on" if on else "autocommit off",
+        )
+    change = _session_change(tokens, words)
+    effect = Effect.HARMLESS if change is None else Effect.SESSION
+    return Statement(effect, digest, obstacle=reasons.NOT_A_READ, session=change)
+
+
+def _session_change(tokens: list[Token], words: list[str]) -> SessionChange | None:
+    first = words[0]
+    if first == "discard":
+        return SessionChange(None, None) if words[1:2] == ["all"] else SessionChange(None, None, followed=False)
+    if first == "reset":
+        if words[1:2] == ["all"]:
+            return SessionChange(None, None, followed=False)
+        return SessionChange(_setting_name(tokens[1:])[0], ("default",))
+    if first != "set" or len(tokens) < 2:
+        return SessionChange(None, None, followed=False)
+    at = 1
+    local = words[1] == "local"
+    if words[1] in ("session", "local") and words[2:3] != ["authorization"]:
+        at = 2
+    if "transaction" in words[at : at + 3] or "characteristics" in words[at : at + 2]:
+        return SessionChange("transaction", tuple(words), isolation=True, local="session" not in words)
+    name, after = _setting_name(tokens[at:])
+    if name in _HARMLESS_SETTINGS or words[at] == "constraints":
+        return None
+    if any(kind is Kind.VARIABLE for kind, _ in tokens):
+        # MySQL: a user's variable alone changes nothing (queries that read one are not cached).
+        user_variable = tokens[at][1].startswith("@") and not tokens[at][1].startswith("@@")
+        return None if user_variable else SessionChange(None, None, followed=False)
+    if any(token == (Kind.PUNCTUATION, ",") for token in tokens[at:]) and name not in ("search_path", "datestyle"):
+        return SessionChange(None, None, followed=False)  # MySQL: several settings at once
+    if "isolation" in name:
+        return SessionChange(name, tuple(words), isolation=True, local=local)
+    value = tuple(text for kind, text in tokens[at + after :] if text not in ("=", "TO", "to"))
+    return SessionChange(name, value, local=local)
+
+
+def _setting_name(tokens: list[Token]) -> tuple[str, int]:
+    """The dotted name at the beginning, and how many tokens it takes."""
+    words = [text.lower() for _, text in tokens]
+    if words[:2] == ["time", "zone"]:
+        return "timezone", 2
+    if words[:2] == ["session", "authorization"]:
+        return "session authorization", 2
+    at = 1
+    while words[at : at + 1] == ["."] and at + 1 < len(words):
+        at += 2
+    return "".join(words[:at]), at
+
+
+def set_config(tokens: list[Token], words: list[str]) -> SessionChange | None:
+    """``SELECT set_config(name, value, local)``, the way to SET with parameters in PostgreSQL."""
+    if "set_config" not in words:
+        return None
+    arguments = tokens[3::2]
+    plain = (
+        words[:2] == ["select", "set_config"]
+        and len(tokens) == 9
+        and [text for _, text in tokens[2::2]] == ["(", ",", ",", ")"]
+        and arguments[0][0] is Kind.LITERAL
+        and arguments[1][0] in (Kind.LITERAL, Kind.PLACEHOLDER)
+        and words[7] in ("true", "false")
+    )
+    if not plain:
+        return SessionChange(None, None, followed=False)
+    name = arguments[0][1].strip("'").lower()
+    if "isolation" in name:
+        return SessionChange(name, None, isolation=True, local=words[7] == "true")
+    return SessionChange(name, (arguments[1][1],), local=words[7] == "true")
