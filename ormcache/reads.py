@@ -138,7 +138,8 @@ class Read:
     def _shape(self) -> tuple[Any, ...]:
         """How Django cuts the rows that the statement returns."""
         compiler = self._compiler
-        return (self._result_type, compiler.col_count, bool(compiler.has_extra_select))
+        # The compiler of an aggregation over a subquery never asks for extra columns, and lacks the attribute.
+        return (self._result_type, compiler.col_count, bool(getattr(compiler, "has_extra_select", False)))
 
     def _bypass(self, reason: str, compiled: Any) -> Any:
         self._state.bypass(reason)

@@ -16,7 +16,7 @@ import uuid
 import zoneinfo
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any
 
 Row = tuple[Any, ...]
 
@@ -104,7 +104,7 @@ class _Unpickler(pickle.Unpickler):
 class _Pickler(pickle.Pickler):
     """Writes what pickle itself has no form for, or only one that needs getattr()."""
 
-    dispatch_table: ClassVar[Any] = {
+    dispatch_table = {  # noqa: RUF012  # an instance attribute of the base class
         memoryview: lambda value: (memoryview, (bytes(value),)),
         zoneinfo.ZoneInfo: lambda value: (zoneinfo.ZoneInfo, (value.key,)),
     }

@@ -1,0 +1,85 @@
+# make demo    what ormcache does, shown on a small site; needs nothing but Python
+# make test    all tests, on all engines and stores, on the oldest and the newest Python and Django
+# make lint    style and types
+# make clean   remove what the above have made
+#
+# make test ARGS="-k stamps -x"    what is in ARGS goes to pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format servers clean
+.DELETE_ON_ERROR:
+
+OLDEST_PYTHON := python3.11 python3 python3.12 python3.13 python3.14
+NEWEST_PYTHON := python3.15 python3.14 python3.13 python3.12
+
+# The first of these names that works and is Python 3.11 or later. (One of pyenv's may be on PATH and yet not work.)
+find_python = $(shell for name in $(1); do for python in $$name "$$HOME"/.pyenv/versions/*/bin/$$name; do \
+	if "$$python" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	command -v "$$python"; exit; fi; done; done)
+
+PYTHON ?= $(or $(call find_python,$(OLDEST_PYTHON)),$(error ormcache needs Python 3.11 or later with its venv module))
+PYTHON_NEWEST ?= $(call find_python,$(NEWEST_PYTHON))
+
+VENV := .venv
+VENV_NEWEST := .venv-newest
+DEMO_VENV := .venv-demo
+
+# The newest Django that both this Python and this test run are for. Django 6.0 and later need Python 3.12.
+DJANGO := Django>=5.2,<5.3
+DJANGO_NEWEST := Django>=6.1
+
+GROUPS := --group test --group servers
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
+
+demo: $(DEMO_VENV)/.installed
+	@$(DEMO_VENV)/bin/python docs/demo/run.py
+
+test: $(VENV)/.installed $(if $(PYTHON_NEWEST),$(VENV_NEWEST)/.installed) servers
+ifeq ($(PYTHON_NEWEST),)
+	@echo "##### NO PYTHON 3.12 OR LATER HERE: the newest Django is NOT tested" >&2
+	@test -z "$$CI"
+endif
+	@$(VENV)/bin/python tests/run.py $(VENV)/bin/python $(if $(PYTHON_NEWEST),$(VENV_NEWEST)/bin/python) -- $(ARGS)
+
+servers: $(VENV)/.installed
+	@$(VENV)/bin/python -m tests.servers --install
+
+lint: $(VENV)/.linters
+	@status=0; \
+	$(VENV)/bin/ruff check || status=1; \
+	$(VENV)/bin/ruff format --check || status=1; \
+	$(VENV)/bin/mypy || status=1; \
+	exit $$status
+
+format: $(VENV)/.linters
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+clean:
+	rm -rf $(VENV) $(VENV_NEWEST) $(DEMO_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+
+# Each environment is made once and again whenever pyproject.toml changes. Dependency groups need pip 25.1.
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)/bin/python -m pip install --quiet --editable . "$(DJANGO)" $(GROUPS)
+	@touch $@
+
+$(VENV)/.linters: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --editable . "$(DJANGO)" --group lint
+	@touch $@
+
+$(VENV_NEWEST)/.installed: pyproject.toml
+	$(PYTHON_NEWEST) -m venv --clear $(VENV_NEWEST)
+	$(VENV_NEWEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV_NEWEST)/bin/python -m pip install --quiet --editable . "$(DJANGO_NEWEST)" $(GROUPS)
+	@touch $@
+
+$(DEMO_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(DEMO_VENV)
+	$(DEMO_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(DEMO_VENV)/bin/python -m pip install --quiet --editable . --group demo
+	@touch $@

@@ -1,0 +1,67 @@
+"""Runs all tests, part by part, and prints the closing line of each at the end.
+
+``python tests/run.py FULL [QUICK ...]``: interpreters whose environments have ormcache and its test dependencies.
+The first one runs everything, the others everything that is not slow. What comes after ``--`` goes to pytest.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: What does not depend on the database engine runs once
+PARTS = {
+    "unit and stores": ["tests/unit", "tests/stores", "tests/test_servers.py"],
+    "live on sqlite": ["tests/live", "--engine=sqlite"],
+    "live on postgresql": ["tests/live", "--engine=postgresql"],
+    "live on mysql": ["tests/live", "--engine=mysql"],
+}
+
+VERSIONS = "import platform, django; print(f'Python {platform.python_version()}, Django {django.__version__}')"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def run_part(python: str, arguments: list[str]) -> tuple[int, str]:
+    """Run pytest, show its output as it comes, and return its exit status and its closing line."""
+    closing = "no output"
+    with subprocess.Popen(
+        [python, "-m", "pytest", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            closing = COLOUR.sub("", line).strip().strip("= ") or closing
+    return process.returncode, closing
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    pythons, extra = arguments[:split], arguments[split + 1 :]
+    if not pythons:
+        sys.exit(__doc__)
+    started = time.monotonic()
+    results = []
+    for python in pythons:
+        versions = subprocess.run([python, "-c", VERSIONS], capture_output=True, text=True, check=True).stdout.strip()
+        quick = [] if python == pythons[0] else ["-m", "not slow"]
+        for part, selection in PARTS.items():
+            title = f"{versions}: {part}"
+            print(f"\n##### {title}", flush=True)
+            status, closing = run_part(python, [*selection, *quick, *extra])
+            results.append((status, title, closing))
+
+    print(f"\n##### All parts, {time.monotonic() - started:.0f} s")
+    width = max(len(title) for _, title, _ in results)
+    for status, title, closing in results:
+        print(f"{'FAILED' if status else 'ok':6}  {title:{width}}  {closing}")
+    return 1 if any(status for status, _, _ in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
