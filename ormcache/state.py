@@ -22,6 +22,7 @@ from ormcache.catalog import READERS, Server
 from ormcache.conf import Config
 from ormcache.counts import counts_of
 from ormcache.database import Database
+from ormcache.host import in_container
 from ormcache.session import Session
 from ormcache.stores import open_store
 from ormcache.switch import is_disabled
@@ -145,6 +146,9 @@ class State:
                 self.obstacle = reasons.REPLICA
                 return
             server = replace(server, identity=_identity_of(config.primary), replica=True)
+        if self.vendor == "sqlite" and kind == "embedded" and config.location is None and in_container():
+            # Another container that has the file has not this one's shared memory.
+            config = replace(config, location=beside(str(connection.settings_dict["NAME"])))
         database = acquaintances.database(self.vendor, server, config, kind)
         if not server.understood:
             self.session.unfollowed()
@@ -250,6 +254,14 @@ class State:
     @property
     def disabled(self) -> bool:
         return is_disabled()
+
+
+def beside(path: str) -> str | None:
+    """A folder for the embedded store next to a database file; None for a database in memory."""
+    if path == ":memory:" or path.startswith("file:"):
+        return None
+    folder, name = os.path.split(os.path.realpath(path))
+    return os.path.join(folder, f".{name}.ormcache")
 
 
 def _identity_of(alias: str) -> str:

@@ -7,23 +7,23 @@ from typing import Any
 
 from ormcache import reasons
 from ormcache.catalog.base import Facts, Relation, Server
+from ormcache.host import in_container, runs_here
 
 # The system identifier is of the cluster, the timeline of its history, the start of the server stands for the moment at
 # which its files could have been replaced: a restored backup shares everything else.
-_IDENTITY = """
-    SELECT (SELECT system_identifier::text FROM pg_control_system()),
-           (SELECT timeline_id FROM pg_control_checkpoint()),
-           (SELECT oid FROM pg_database WHERE datname = current_database()),
-           extract(epoch FROM pg_postmaster_start_time())::text
+_CONTROL = """
+    (SELECT system_identifier::text FROM pg_control_system()), (SELECT timeline_id FROM pg_control_checkpoint())
 """
-# Where the two functions above are not granted
-_IDENTITY_WITHOUT_CONTROL = """
-    SELECT NULL, NULL, (SELECT oid FROM pg_database WHERE datname = current_database()),
-           extract(epoch FROM pg_postmaster_start_time())::text
+_WITHOUT_CONTROL = "NULL, NULL"  # where those two functions are not granted
+_MAY_CONTROL = """
+    SELECT has_function_privilege('pg_control_system()', 'EXECUTE')
+           AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')
 """
-_SETTINGS = """
-    SELECT host(inet_server_addr()), pg_is_in_recovery(), current_setting('default_transaction_isolation'),
-           current_setting('standard_conforming_strings') = 'on',
+_SERVER = """
+    SELECT {control}, (SELECT oid FROM pg_database WHERE datname = current_database()),
+           extract(epoch FROM pg_postmaster_start_time())::text,
+           host(inet_server_addr()), pg_backend_pid(), pg_is_in_recovery(),
+           current_setting('default_transaction_isolation'), current_setting('standard_conforming_strings') = 'on',
            current_user, session_user, current_setting('search_path'), current_setting('TimeZone'),
            current_setting('DateStyle'), current_setting('IntervalStyle'), current_setting('bytea_output'),
            current_setting('extra_float_digits'), current_setting('client_encoding'),
@@ -74,21 +74,28 @@ _BY_VOLATILITY = "isv"
 def identify(connection: Any, database: str) -> Server:
     """What a DB-API connection that was just made tells of its server."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')")
-        allowed = cursor.fetchone()[0]
-        cursor.execute(_IDENTITY if allowed else _IDENTITY_WITHOUT_CONTROL)
-        system, timeline, oid, started = cursor.fetchone()
-        cursor.execute(_SETTINGS)
-        address, replica, isolation, understood, *settings = cursor.fetchone()
+        cursor.execute(_MAY_CONTROL)
+        control = _CONTROL if cursor.fetchone()[0] else _WITHOUT_CONTROL
+        cursor.execute(_SERVER.format(control=control))
+        system, timeline, oid, started, *rest = cursor.fetchone()
+    address, process, replica, isolation, understood, *settings = rest
     return Server(
         identity=f"postgresql {system} {timeline} {oid} {started}",
-        # A socket has no address. A loopback address at our end alone could be a tunnel's or a pooler's.
-        local=address is None or ipaddress.ip_address(address).is_loopback,
+        local=_is_here(address, process),
         replica=replica,
         settings=tuple(settings),
         isolation=isolation,
         understood=understood,
     )
+
+
+def _is_here(address: str | None, process: int) -> bool:
+    """Is the server on this host, and do all that use it from this host share this process's files?
+
+    A socket has no address. A loopback address at our end alone could be a tunnel's or a pooler's.
+    """
+    local = address is None or ipaddress.ip_address(address).is_loopback
+    return local and (not in_container() or runs_here(process, "postgres"))
 
 
 def load(connection: Any) -> Facts:
