@@ -282,7 +282,10 @@ def _names_that_match_nothing(
             if tables_of(name) is not None:
                 continue  # an app without models
             folded = {candidate.lower(): candidate for candidate in known | labels}
-            near = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3)]
+            # Where the database was not asked, it may well have a table of this name and no model: 'audit_*' is no
+            # misspelt 'auth.*'.
+            cutoff = 0.6 if asked else 0.85
+            near = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=cutoff)]
             if asked or near or name.partition(".")[0] in apps.app_configs:
                 yield checks.Warning(
                     f"{name!r} in {key} of database {alias!r} is no model, no app and matches no table.",

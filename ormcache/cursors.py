@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ormcache.writes import Writes
@@ -25,6 +26,8 @@ class CursorMixin(_Cursor):
     def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
         writes: Writes = self.db.ormcache_writes
         execute = super()._execute  # type: ignore[misc]  # the stubs leave it out
+        if isinstance(self.cursor, _Fetched):
+            self.cursor = self.cursor.cursor
         return writes.run(partial(execute, sql, params, *ignored), sql, params, self)
 
     def _executemany(self, sql: Any, param_list: Any, *ignored: Any) -> Any:
@@ -36,15 +39,47 @@ class CursorMixin(_Cursor):
         writes: Writes = self.db.ormcache_writes
         return writes.touch(partial(super().callproc, *args, **kwargs))
 
+    def fetch_now(self) -> Any:
+        """Fetch the rows of the statement that has just run, and keep them for whoever asks: it is over then."""
+        if self.cursor.description is not None:
+            with self.db.wrap_database_errors:
+                self.cursor = _Fetched(self.cursor)
+        return self.cursor
+
     def close(self) -> None:
-        self.db.ormcache_writes.closed(self)
-        self.cursor.close()
+        try:
+            self.cursor.close()
+        finally:
+            self.db.ormcache_writes.closed(self)
 
     def __getattr__(self, name: str) -> Any:
         attribute = super().__getattr__(name)
         if name in _COPYING:
             return partial(_COPYING[name], self, attribute)
         return attribute
+
+
+class _Fetched:
+    """A driver's cursor whose rows have all been fetched."""
+
+    def __init__(self, cursor: Any) -> None:
+        self.cursor = cursor
+        self._rows = iter(cursor.fetchall())
+
+    def __iter__(self) -> Any:
+        return self._rows
+
+    def fetchone(self) -> Any:
+        return next(self._rows, None)
+
+    def fetchmany(self, size: int | None = None) -> Any:
+        return list(islice(self._rows, size or self.cursor.arraysize))
+
+    def fetchall(self) -> Any:
+        return list(self._rows)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cursor, name)
 
 
 def _copy(cursor: Any, copy: Callable[..., Any], statement: Any, *args: Any, **kwargs: Any) -> Any:
@@ -54,6 +89,11 @@ def _copy(cursor: Any, copy: Callable[..., Any], statement: Any, *args: Any, **k
 
 def _copy_at_once(cursor: Any, copy: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return cursor.db.ormcache_writes.touch(partial(copy, *args, **kwargs))
+
+
+def _script(cursor: Any, run: Callable[..., Any], *args: Any) -> Any:
+    """sqlite3: any number of statements, after a COMMIT of what is open."""
+    return cursor.db.ormcache_writes.touch(partial(run, *args), commits=True)
 
 
 def _stream(cursor: Any, stream: Callable[..., Any], query: Any, *args: Any, **kwargs: Any) -> Any:
@@ -68,6 +108,7 @@ _COPYING: dict[str, Callable[..., Any]] = {
     "copy_from": _copy_at_once,
     "copy_to": _copy_at_once,
     "copy_expert": _copy_at_once,
+    "executescript": _script,
     "stream": _stream,
 }
 

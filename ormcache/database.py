@@ -18,6 +18,7 @@ from ormcache import keys, reasons
 from ormcache.catalog import EPOCH, READERS, SCHEMA, Catalog, Server
 from ormcache.conf import Config
 from ormcache.local import Local
+from ormcache.pending import Pending
 from ormcache.selection import Selection
 from ormcache.sql import Effect, Statement, analyse
 from ormcache.stamps import FORMAT, Stamps
@@ -54,7 +55,8 @@ class Plan:
 class Database:
     """One database as this process knows it. Threads share it."""
 
-    def __init__(self, vendor: str, server: Server, config: Config, store: Store) -> None:
+    def __init__(self, vendor: str, server: Server, config: Config, store: Store, runtime: str) -> None:
+        """``runtime``: what makes rows of the one process be of other types than those of another, the driver."""
         self.vendor = vendor
         self.server = server
         self.config = config
@@ -67,24 +69,26 @@ class Database:
             signing_key=salted_hmac("ormcache", "entries").digest() if config.sign else None,
         )
         #: what the names of entries have in common
-        self.namespace = keys.digest(b"entry", FORMAT, identity, config.scope)
+        self.namespace = keys.digest(b"entry", FORMAT, identity, config.scope, runtime.encode())
         self.epoch = self.stamps.slot(EPOCH)
         self.schema = self.stamps.slot(SCHEMA)
+        #: relations that this process has written while the store was away
+        self.pending = Pending(self._settle_late)
         self._blacklist = Selection(config.blacklist)
         self._only = Selection(config.only)
         self._lock = threading.Lock()  # guards what follows; never held while the database or the store is asked
         self._plans: dict[str, Plan] = {}
         self._slots: dict[str, bytes] = {}
         self._catalog: Catalog | None = None
+        self._outdated = False  # the schema has changed since the catalog was read
         self._catalog_version: bytes | None = None  # the schema slot's value before the catalog was read
         self._catalog_epoch: bytes | None = None  # an epoch at which the schema slot still held that value
-        self._pending: set[str] = set()  # relations whose settling the store did not take
 
     # The catalog ------------------------------------------------------------------
 
     @property
     def has_catalog(self) -> bool:
-        return self._catalog is not None
+        return self._catalog is not None and not self._outdated
 
     def load_catalog(self, connection: Any) -> None:
         """Read the catalog through a DB-API connection that is in no older snapshot."""
@@ -101,25 +105,31 @@ class Database:
         with self._lock:
             self._plans = {}
             self._catalog = catalog
+            self._outdated = False
             self._catalog_version = version
             self._catalog_epoch = epoch
 
     def forget_catalog(self) -> None:
-        """The schema has changed."""
+        """The schema has changed.
+
+        Threads that are about to make a plan still get one: it does not outlive the schema's change in the store,
+        which both reads and writes look at after they have planned.
+        """
         with self._lock:
-            self._catalog = None
+            self._outdated = True
             self._plans = {}
 
-    def is_current(self, epoch: bytes | None) -> bool:
-        """Is the catalog still right at this value of the epoch's slot? Raises StoreUnavailable.
+    def is_current(self, epoch: bytes | None) -> bool | None:
+        """Is the catalog still right at this value of the epoch's slot? None: it cannot be told just now.
 
-        Schema changes stamp the epoch too, so that an unchanged epoch needs no further question.
+        Schema changes stamp the epoch too, so that an unchanged epoch needs no further question. Raises
+        StoreUnavailable.
         """
         if epoch is not None and epoch == self._catalog_epoch:
             return True
         found = self.stamps.look_up(None, (self.epoch, self.schema))
         if found.vector is None:
-            return False
+            return None  # somebody is changing the schema
         half = len(found.vector) // 2
         if not self.is_version(found.vector[half:]):
             return False
@@ -142,7 +152,8 @@ class Database:
         return (plan or self._make_plan(sql)), lengths
 
     def _make_plan(self, sql: str) -> Plan:
-        catalog, plans = self._catalog, self._plans
+        with self._lock:
+            catalog, plans = self._catalog, self._plans
         if catalog is None:
             raise RuntimeError("a plan needs the catalog to be loaded first")
         plan = self._planned(analyse(sql, self.vendor), catalog)
@@ -191,10 +202,10 @@ class Database:
         effect = statement.effect
         changed = catalog.effects_of_calls(statement.calls - named)
         unknown: set[str] = set()
-        if effect is Effect.OPAQUE or statement.cascades:
-            changed.add(EPOCH)
-        elif effect is Effect.SCHEMA:
+        if effect in (Effect.OPAQUE, Effect.SCHEMA):
             changed |= {EPOCH, SCHEMA}
+        elif statement.cascades:
+            changed.add(EPOCH)
         elif effect is Effect.WRITE:
             if statement.targets is None:
                 changed |= named or {EPOCH}
@@ -232,24 +243,8 @@ class Database:
             name = self._slots[relation] = self.stamps.slot(relation)
         return name
 
-    # Writes that the store was not told of ---------------------------------------------
-
-    @property
-    def pending(self) -> set[str]:
-        """Relations that this process has written while the store was away. It bypasses the cache for them."""
-        return self._pending
-
-    def postpone(self, relations: frozenset[str]) -> None:
-        with self._lock:
-            self._pending = self._pending | relations
-
-    def settle_pending(self) -> None:
-        """Settle what had to wait, if the store answers. Raises StoreUnavailable if not."""
-        waiting = self._pending
-        if waiting:
-            self.stamps.renew([self.slot(relation) for relation in sorted(waiting)])
-            with self._lock:
-                self._pending = self._pending - waiting
+    def _settle_late(self, relations: frozenset[str]) -> None:
+        self.stamps.renew([self.slot(relation) for relation in sorted(relations)])
 
 
 def _collapsed(sql: str) -> tuple[str, bytes]:

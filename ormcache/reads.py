@@ -105,6 +105,7 @@ class Read:
         self._writes = writes
         self._result_type = result_type
         self._chunk_size = chunk_size
+        self._replans = False  # has it been planned anew because the schema had changed?
 
     def run(self, sql: str, params: Any) -> Any:
         compiled = (sql, params)
@@ -151,7 +152,8 @@ class Read:
         connection.ensure_connection()
         if self._writes.in_transaction and (self._state.vendor == "sqlite" or self._state.session.snapshots()):
             return False
-        database.load_catalog(connection.connection)
+        with connection.wrap_database_errors:
+            database.load_catalog(connection.connection)
         return True
 
     def _hindrance(self, database: Database, plan: Plan) -> str | None:
@@ -169,13 +171,12 @@ class Read:
                     return reasons.DIRTY
                 if writes.ran if state.vendor == "sqlite" else self._in_snapshot():
                     return reasons.SNAPSHOT
-        pending = database.pending
-        if pending:
+        pending = database.pending.relations
+        if pending and (pending >= EVERYTHING or not pending.isdisjoint(plan.relations)):
             try:
-                database.settle_pending()
+                database.pending.retry()
             except StoreUnavailable:
-                if pending >= EVERYTHING or not pending.isdisjoint(plan.relations):
-                    return reasons.PENDING
+                return reasons.PENDING
         return None
 
     def _in_snapshot(self) -> bool:
@@ -194,7 +195,11 @@ class Read:
         kept = local.get(name)
         try:
             found = stamps.look_up(None if kept is not None else name, plan.slots)
-            if not database.is_current(found.epoch):
+            # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
+            current = True if found.vector is None else database.is_current(found.epoch)
+            if current is None:
+                return self._bypass(reasons.MARKED, compiled)
+            if not current:
                 return self._replanned(database, compiled)
             if kept is not None:
                 if kept.vector == found.vector and not kept.expired():
@@ -228,6 +233,10 @@ class Read:
 
     def _replanned(self, database: Database, compiled: Any) -> Any:
         """Somebody has changed the schema."""
+        if self._replans:
+            # Again, or the schema's slot holds no stamp: the next reader may have more luck.
+            return self._bypass(reasons.MARKED, compiled)
+        self._replans = True
         database.forget_catalog()
         return self.run(*compiled)
 

@@ -50,6 +50,9 @@ _PLAIN = frozenset(
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
 _MOMENTS = frozenset({datetime.datetime, datetime.time})
 
+_PLAIN_AND_MOMENTS = _PLAIN | _MOMENTS
+_PLAIN_ZONES = frozenset({type(None), datetime.timezone})
+
 #: Classes of optional libraries that a row may hold, by module; their parts are looked at one by one
 _RANGES = {
     "psycopg.types.range": (
@@ -115,20 +118,36 @@ def encode(rows: Sequence[Row] | Row | None) -> tuple[bytes, bool]:
 
     ``rows`` is what Django's compiler returned, flattened: a list of rows, one row, or None for no row.
     """
-    types = set(map(type, rows)) if rows is not None else set()
-    if rows is not None and type(rows) not in (list, tuple):
-        raise Unencodable(type(rows).__qualname__)
-    cells = list(chain.from_iterable(rows)) if types <= {tuple} and type(rows) is list else list(rows or ())
-    if not _PLAIN.issuperset(map(type, cells)):
-        immutable = _check(cells)
-    else:
-        immutable = True
-    buffer = io.BytesIO()
+    cells = _cells(rows)
+    types = set(map(type, cells))
+    immutable, plain = True, True
+    if not types <= _PLAIN:
+        if types <= _PLAIN_AND_MOMENTS:
+            # One look at each moment is half the price of one at each value.
+            zones = {cell.tzinfo for cell in cells if type(cell) in _MOMENTS}
+            for zone in zones:
+                _check_zone(zone)
+            plain = all(type(zone) in _PLAIN_ZONES for zone in zones)
+        else:
+            immutable, plain = _check(cells), False
     try:
+        if plain:
+            return pickle.dumps(rows, 5), immutable
+        buffer = io.BytesIO()
         _Pickler(buffer, 5).dump(rows)
     except Exception as error:
         raise Unencodable(repr(error)) from error
     return buffer.getvalue(), immutable
+
+
+def _cells(rows: Sequence[Row] | Row | None) -> Sequence[Any]:
+    if rows is None:
+        return ()
+    if type(rows) is tuple:
+        return rows
+    if type(rows) is list and set(map(type, rows)) <= {tuple}:
+        return list(chain.from_iterable(rows))
+    raise Unencodable("rows that are no tuples")
 
 
 def _check(values: Iterable[Any]) -> bool:

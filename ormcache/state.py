@@ -15,6 +15,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import django
 from django.db import connections
 
 from ormcache import conf, reasons, signals
@@ -46,13 +47,23 @@ class Acquaintances:
         self._lock = threading.Lock()  # guards the two below
         self._databases: OrderedDict[Hashable, Database] = OrderedDict()
         self._last: OrderedDict[Hashable, tuple[Database, Session]] = OrderedDict()
+        #: what the log has been told, with the alias and the generation of settings that it was told of
+        self._told: set[tuple[str, str, int]] = set()
 
-    def database(self, vendor: str, server: Server, config: Config, kind: str) -> Database:
-        key = (vendor, server.identity, server.replica, config, kind, conf.generation)
+    def first_time(self, message: str, alias: str) -> bool:
+        """Is this news for the log? A connection can be made for every request."""
+        news = (message, alias, conf.generation)
+        with self._lock:
+            known = news in self._told
+            self._told.add(news)
+        return not known
+
+    def database(self, vendor: str, server: Server, config: Config, kind: str, runtime: str) -> Database:
+        key = (vendor, server.identity, server.replica, config, kind, runtime, conf.generation)
         with self._lock:
             database = self._databases.get(key)
             if database is None:
-                database = self._databases[key] = Database(vendor, server, config, open_store(config, kind))
+                database = self._databases[key] = Database(vendor, server, config, open_store(config, kind), runtime)
             self._databases.move_to_end(key)
             while len(self._databases) > MOST_DATABASES:
                 self._databases.popitem(last=False)
@@ -133,7 +144,8 @@ class State:
         try:
             server = READERS[self.vendor].identify(connection.connection, str(connection.settings_dict["NAME"]))
         except connection.Database.Error:
-            logger.exception("the database %r does not tell who it is; nothing is cached", self.alias)
+            if acquaintances.first_time("unknown", self.alias):
+                logger.exception("the database %r does not tell who it is; nothing is cached", self.alias)
             self.obstacle = reasons.NO_STORE
             return
         self.session.described(server.settings, server.isolation)
@@ -149,7 +161,9 @@ class State:
         if self.vendor == "sqlite" and kind == "embedded" and config.location is None and in_container():
             # Another container that has the file has not this one's shared memory.
             config = replace(config, location=beside(str(connection.settings_dict["NAME"])))
-        database = acquaintances.database(self.vendor, server, config, kind)
+        driver = connection.Database
+        runtime = f"{driver.__name__} {getattr(driver, '__version__', '')} Django {django.VERSION[:2]}"
+        database = acquaintances.database(self.vendor, server, config, kind, runtime)
         if not server.understood:
             self.session.unfollowed()
         if not database.has_catalog:
@@ -170,10 +184,12 @@ class State:
         """The embedded store where the database is on this host by its address and by its own word."""
         if conf.is_local(self._connection.settings_dict) and server.local:
             return "embedded"
-        logger.warning(
-            "the database %r is not certain to be on this host, and no STORE is named in ORMCACHE: nothing is cached",
-            self.alias,
-        )
+        if acquaintances.first_time("elsewhere", self.alias):
+            logger.warning(
+                "the database %r is not certain to be on this host, and no STORE is named in ORMCACHE: "
+                "nothing is cached",
+                self.alias,
+            )
         return None
 
     def _key(self) -> Hashable:

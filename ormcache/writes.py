@@ -9,6 +9,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import OperationalError
@@ -16,7 +18,7 @@ from django.db import OperationalError
 from ormcache import reasons, signals
 from ormcache.catalog import EPOCH, SCHEMA
 from ormcache.database import Database, Plan
-from ormcache.sql import Effect, analyse
+from ormcache.sql import Effect, Statement, analyse
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
 
@@ -26,18 +28,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EVERYTHING = frozenset({EPOCH})
+#: What something that cannot be read may change: all rows, and what the catalog says
+ANYTHING = frozenset({EPOCH, SCHEMA})
 
 
 class WriteRefused(OperationalError):
     """The store cannot be told of a write and ``ON_OUTAGE`` is ``"refuse"``: nothing was committed."""
 
 
+@dataclass(frozen=True, slots=True)
 class Marked:
     """Relations that are marked for one writer, or could not be."""
 
-    def __init__(self, relations: frozenset[str], writer: bytes | None) -> None:
-        self.relations = relations
-        self.writer = writer  # None: the store was away
+    relations: frozenset[str]
+    slots: list[bytes]
+    writer: bytes | None  # None: the store was away
 
 
 class Writes:
@@ -92,33 +97,45 @@ class Writes:
         database = state.known()
         if database is None:
             return execute() if state.obstacle != reasons.REPLICA else self._run_on_replica(execute, sql)
+        if not database.has_catalog:
+            # A broken transaction cannot read the catalog, and has to get to its ROLLBACK TO SAVEPOINT.
+            statement = analyse(self._as_text(sql), state.vendor)
+            if statement.effect is Effect.TRANSACTION:
+                return self._run_transaction_control(execute, statement)
         plan = self._plan(database, sql)
         effect = plan.effect
         if effect is Effect.TRANSACTION:
-            return self._run_transaction_control(execute, plan)
+            return self._run_transaction_control(execute, plan.statement)
         self.ran = True
         written = self._written(plan)
+        if plan.statement.commits and self.in_transaction:
+            written |= self.dirty  # MySQL commits what is open before it runs this.
         if not written:
             answer = execute()
         elif self.in_transaction and not plan.statement.commits:
             self.dirty |= written
             answer = execute()
         else:
-            # MySQL commits what is open before it runs some statements.
-            answer = self._marked_while(execute, written | self.dirty)
+            if state.vendor == "sqlite" and "returning" in plan.statement.names and cursor is not None:
+                # In autocommit SQLite commits such a statement when its rows are fetched, not when it runs.
+                execute = partial(_run_and_fetch, execute, cursor)
+            answer = self._marked_while(execute, written)
         self._follow(database, plan, params, cursor)
         return answer
 
-    def touch(self, call: Callable[[], T]) -> T:
-        """Run something that could change anything and has no text: a stored procedure, a driver's COPY."""
+    def touch(self, call: Callable[[], T], *, commits: bool = False) -> T:
+        """Run something that could change anything and has no text: a stored procedure, a driver's COPY.
+
+        ``commits``: it commits an open transaction first.
+        """
         if self._state.known() is None:
             return call()
         self.ran = True
         self._state.session.unfollowed()
-        if self.in_transaction:
-            self.dirty |= EVERYTHING
+        if self.in_transaction and not commits:
+            self.dirty |= ANYTHING
             return call()
-        return self._marked_while(call, EVERYTHING)
+        return self._marked_while(call, self.dirty | ANYTHING)
 
     def begin(self, sql: Any) -> Callable[[BaseException | None], None]:
         """For a statement that runs for as long as a context manager is open: what :meth:`run` does before it.
@@ -154,7 +171,7 @@ class Writes:
         try:
             database.stamps.renew(self._slots(database, relations))
         except StoreUnavailable:
-            database.postpone(relations)
+            database.pending.add(relations)
             raise
         self._tell(relations)
 
@@ -170,7 +187,8 @@ class Writes:
         if type(sql) is not str:
             sql = self._as_text(sql)
         if not database.has_catalog:
-            database.load_catalog(self._connection.connection)
+            with self._connection.wrap_database_errors:
+                database.load_catalog(self._connection.connection)
         return database.plan(sql)[0]
 
     def _as_text(self, sql: Any) -> str:
@@ -238,8 +256,8 @@ class Writes:
 
     # Transactions -------------------------------------------------------------------------
 
-    def _run_transaction_control(self, execute: Callable[[], T], plan: Plan) -> T:
-        statement, session = plan.statement, self._state.session
+    def _run_transaction_control(self, execute: Callable[[], T], statement: Statement) -> T:
+        session = self._state.session
         word = statement.transaction
         if word == "commit" or (word == "autocommit on" and self.in_transaction):
             answer = self.commit(execute)
@@ -314,19 +332,21 @@ class Writes:
     def _mark(self, database: Database, relations: frozenset[str]) -> Marked:
         if SCHEMA in relations:
             relations |= EVERYTHING
+        slots = self._slots(database, relations)
         try:
-            writer, version = database.stamps.mark(self._slots(database, relations), watch=database.schema)
+            writer, version = database.stamps.mark(slots, watch=database.schema)
             if SCHEMA not in relations and not database.is_version(version):
                 # Somebody has changed the schema: more may hang on these relations than the catalog says.
                 more = self._more(database, relations, version)
                 if more:
-                    database.stamps.mark_more(self._slots(database, more), writer)
-                    relations |= more
+                    added = self._slots(database, more)
+                    database.stamps.mark_more(added, writer)
+                    relations, slots = relations | more, slots + added
         except StoreUnavailable as error:
             if database.config.on_outage == "refuse":
                 raise WriteRefused(f"the write was not committed, because {error} (ON_OUTAGE is 'refuse')") from error
-            return Marked(relations, None)
-        return Marked(relations, writer)
+            return Marked(relations, slots, None)
+        return Marked(relations, slots, writer)
 
     def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:
         """What hangs on these relations by the catalog as it is now; the epoch where that cannot be told."""
@@ -337,14 +357,13 @@ class Writes:
         return database.closure(relations) - relations
 
     def _settle(self, database: Database, marked: Marked) -> None:
-        slots = self._slots(database, marked.relations)
         try:
             if marked.writer is None:
-                database.stamps.renew(slots)
+                database.stamps.renew(marked.slots)
             else:
-                database.stamps.settle(slots, marked.writer)
+                database.stamps.settle(marked.slots, marked.writer)
         except StoreUnavailable:
-            database.postpone(marked.relations)
+            database.pending.add(marked.relations)
         self._tell(marked.relations - {SCHEMA})
 
     def _tell(self, relations: frozenset[str]) -> None:
@@ -354,3 +373,8 @@ class Writes:
     @staticmethod
     def _slots(database: Database, relations: Iterable[str]) -> list[bytes]:
         return [database.slot(relation) for relation in sorted(relations)]
+
+
+def _run_and_fetch(execute: Callable[[], Any], cursor: Any) -> Any:
+    execute()
+    return cursor.fetch_now()

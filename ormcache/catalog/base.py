@@ -145,7 +145,7 @@ class Catalog:
             if self.functions.get(call) == VOLATILE:
                 found |= self._body_of(call, set())
             elif call in RUN_SQL:
-                found.add(EPOCH)
+                found |= {EPOCH, SCHEMA}
         return found
 
     def sets_session(self, calls: Iterable[str]) -> bool:
@@ -214,8 +214,9 @@ class Catalog:
     def _named_in(self, body: str | None, seen: set[str]) -> set[str]:
         """The relations that a piece of code names, itself or through the functions that it calls."""
         names = None if body is None else names_in(body, self.vendor)
-        if names is None or not names.isdisjoint(RUNS_TEXT | RUN_SQL):
-            return {EPOCH}  # code that cannot be read, or that runs SQL put together at run time
+        if names is None or not names.isdisjoint(RUNS_TEXT | RUN_SQL | CHANGES_SCHEMA):
+            # Code that cannot be read, that runs SQL put together at run time, or that changes the schema.
+            return {EPOCH, SCHEMA}
         found = self.named(names)
         for function in names & self.functions.keys():
             if function not in seen and self.functions[function] == VOLATILE:
@@ -226,3 +227,4 @@ class Catalog:
 
 #: Words by which stored code runs SQL that it has put together
 RUNS_TEXT = frozenset({"execute", "prepare"})
+CHANGES_SCHEMA = frozenset({"create", "alter", "drop", "rename"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ormcache import reasons
@@ -67,13 +69,27 @@ _FUNCTIONS = f"""
 """
 _SCHEMAS = f"SELECT n.nspname FROM pg_namespace n WHERE {_USER_SCHEMA}"
 
+_IDLE = 0  # libpq's PQTRANS_IDLE: no transaction is open
+
 _READABLE = ("sql", "plpgsql")
 _BY_VOLATILITY = "isv"
 
 
+@contextmanager
+def _asking(connection: Any) -> Iterator[Any]:
+    """A cursor whose questions leave no transaction behind: with autocommit off, the driver begins one for the first."""
+    idle = connection.info.transaction_status == _IDLE
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        if idle and not connection.autocommit:
+            connection.rollback()
+
+
 def identify(connection: Any, database: str) -> Server:
     """What a DB-API connection that was just made tells of its server."""
-    with connection.cursor() as cursor:
+    with _asking(connection) as cursor:
         cursor.execute(_MAY_CONTROL)
         control = _CONTROL if cursor.fetchone()[0] else _WITHOUT_CONTROL
         cursor.execute(_SERVER.format(control=control))
@@ -100,7 +116,7 @@ def _is_here(address: str | None, process: int) -> bool:
 
 def load(connection: Any) -> Facts:
     """The catalog, as the DB-API connection's user sees it."""
-    with connection.cursor() as cursor:
+    with _asking(connection) as cursor:
 
         def rows(query: str) -> list[Any]:
             cursor.execute(query)
