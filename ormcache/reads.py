@@ -54,12 +54,13 @@ class CachedCompiler(_Compiler):
         if reason is not None:
             state.bypass(reason)
             return super().execute_sql(result_type, chunked_fetch, chunk_size)
-        connection.check_read()
         try:
             compiled = self.as_sql()
         except EmptyResultSet:
             self._compiled = EmptyResultSet
             return super().execute_sql(result_type, chunked_fetch, chunk_size)
+        # Not before: what is known to be empty needs no database, and is allowed where reading is not.
+        connection.check_read()
         return Read(self, state, connection.ormcache_writes, result_type, chunk_size).run(*compiled)
 
     def _obstacle(self, state: State, result_type: Any, chunked_fetch: bool) -> str | None:

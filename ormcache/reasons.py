@@ -28,6 +28,7 @@ NOT_TRANSACTIONAL = "not transactional"  # a storage engine whose rows change be
 # The connection ----------------------------------------------------------------
 DISABLED = "disabled"  # inside ormcache.disabled(), or ENABLED is False
 NO_STORE = "no store"  # a database on another host and no STORE named
+UNIDENTIFIED = "unidentified"  # the server did not tell who it is; the log has the error
 REPLICA = "replica"  # a server in recovery whose PRIMARY is not named
 VENDOR = "vendor"  # no lexer and no catalog for this kind of database
 DIRTY = "dirty"  # this transaction has written one of the relations

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import django
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from ormcache import conf, reasons, signals
@@ -138,26 +139,29 @@ class State:
         self._learned_from = connection.connection
         self.database = None
         config = self.config
-        self.obstacle = self._judge(config)
-        if self.obstacle is not None:
-            return
         try:
-            server = READERS[self.vendor].identify(connection.connection, str(connection.settings_dict["NAME"]))
-        except connection.Database.Error:
-            if acquaintances.first_time("unknown", self.alias):
+            self.obstacle = self._judge(config) or self._meet(config)
+        except ImproperlyConfigured:
+            raise
+        except Exception:
+            # Whatever it is, the application works without the cache.
+            if acquaintances.first_time("unidentified", self.alias):
                 logger.exception("the database %r does not tell who it is; nothing is cached", self.alias)
-            self.obstacle = reasons.NO_STORE
-            return
+            self.obstacle = reasons.UNIDENTIFIED
+
+    def _meet(self, config: Config) -> str | None:
+        """Ask the server who it is. Returns why nothing can be cached, or None."""
+        connection = self._connection
+        server = READERS[self.vendor].identify(connection.connection, str(connection.settings_dict["NAME"]))
         self.session.described(server.settings, server.isolation)
         kind = config.store or self._derived_store(server)
         if kind is None:
-            self.obstacle = reasons.NO_STORE
-            return
+            return reasons.NO_STORE
         if server.replica or config.primary is not None:
-            if config.primary is None:
-                self.obstacle = reasons.REPLICA
-                return
-            server = replace(server, identity=_identity_of(config.primary), replica=True)
+            primary = None if config.primary is None else _identity_of(config.primary)
+            if primary is None:
+                return reasons.REPLICA
+            server = replace(server, identity=primary, replica=True)
         if self.vendor == "sqlite" and kind == "embedded" and config.location is None and in_container():
             # Another container that has the file has not this one's shared memory.
             config = replace(config, location=beside(str(connection.settings_dict["NAME"])))
@@ -170,6 +174,7 @@ class State:
             database.load_catalog(connection.connection)
         self.database = database
         acquaintances.met(self._key(), database, self.session.copied())
+        return None
 
     def _judge(self, config: Config) -> str | None:
         if not config.enabled:
@@ -280,11 +285,20 @@ def beside(path: str) -> str | None:
     return os.path.join(folder, f".{name}.ormcache")
 
 
-def _identity_of(alias: str) -> str:
-    """The identity of the database behind another alias, which is connected to if need be."""
-    primary = connections[alias]
-    primary.ensure_connection()
-    state: State = primary.ormcache  # type: ignore[attr-defined]
-    if state.database is None:
-        raise LookupError(f"the primary {alias!r} is not cached")
-    return state.database.server.identity
+def _identity_of(alias: str) -> str | None:
+    """The identity of the database behind another alias, which is connected to if this process has never been.
+
+    None if it is not cached, or cannot be asked.
+    """
+    primary: Any = connections[alias]
+    state: State | None = getattr(primary, "ormcache", None)
+    if state is None:
+        return None
+    database = state.known()
+    if database is None:
+        try:
+            primary.ensure_connection()
+        except primary.Database.Error:
+            return None
+        database = state.known()
+    return None if database is None else database.server.identity

@@ -33,7 +33,8 @@ _FIRST_WORDS = {
 }
 _EFFECTS = {word: effect for effect, words in _FIRST_WORDS.items() for word in words.split()}
 
-_RUNNING_WORDS = WRITING_WORDS | {"execute", "replace", "call"}
+#: Words of statements that change something when EXPLAIN ANALYZE runs them
+_RUNNING_WORDS = WRITING_WORDS | {"execute", "replace", "call", "create", "refresh"}
 
 #: First words of statements that commit implicitly, https://dev.mysql.com/doc/refman/8.0/en/implicit-commit.html
 _COMMITTING_WORDS = frozenset(
@@ -55,7 +56,7 @@ def analyse(text: str, vendor: str) -> Statement:
         statements = [replace(statement, commits=True) for statement in statements]
     if not statements:
         return Statement(Effect.HARMLESS, digest, obstacle=reasons.NOT_A_READ)
-    return statements[0] if len(statements) == 1 else _together(statements, digest)
+    return statements[0] if len(statements) == 1 else _together(statements, vendor, digest)
 
 
 def names_in(code: str, vendor: str) -> frozenset[str] | None:
@@ -89,7 +90,7 @@ def _split(tokens: list[Token]) -> Iterator[list[Token]]:
         yield part
 
 
-def _together(statements: list[Statement], digest: bytes) -> Statement:
+def _together(statements: list[Statement], vendor: str, digest: bytes) -> Statement:
     """Several statements in one text: the sum of what they do; what cannot be summed is opaque."""
     effects = {statement.effect for statement in statements} - {Effect.HARMLESS}
     names = frozenset().union(*(statement.names for statement in statements))
@@ -104,9 +105,13 @@ def _together(statements: list[Statement], digest: bytes) -> Statement:
         return Statement(
             Effect.WRITE, digest, names, targets=targets, calls=calls, obstacle=reasons.NOT_A_READ, cascades=cascades
         )
-    if effects <= {Effect.READ, Effect.WRITE, Effect.SCHEMA}:
-        return Statement(Effect.SCHEMA, digest, names, calls=calls, obstacle=reasons.NOT_A_READ)
-    unfollowed = SessionChange(None, None, followed=False) if Effect.SESSION in effects else None
+    changes = any(statement.session is not None for statement in statements)
+    if Effect.SCHEMA in effects and vendor == "postgresql":
+        changes |= not effects <= {Effect.READ, Effect.WRITE, Effect.SCHEMA}
+    unfollowed = SessionChange(None, None, followed=False) if changes else None
+    if Effect.SCHEMA in effects:
+        # The others can be the body of a trigger or of a routine, cut at its semicolons.
+        return Statement(Effect.SCHEMA, digest, names, calls=calls, obstacle=reasons.NOT_A_READ, session=unfollowed)
     return Statement(Effect.OPAQUE, digest, names, calls=calls, obstacle=reasons.NOT_UNDERSTOOD, session=unfollowed)
 
 
@@ -114,19 +119,19 @@ def _analyse_one(tokens: list[Token], vendor: str, digest: bytes) -> Statement:
     words = [text.lower() if kind is Kind.WORD else "" for kind, text in tokens]
     first = next((word for word in words if word), "") if tokens[0] == (Kind.PUNCTUATION, "(") else words[0]
     effect = _EFFECTS.get(first, Effect.OPAQUE)
-    if first == "explain":
-        # EXPLAIN ANALYZE runs what it explains.
+    names, calls = names_and_calls(tokens, words)
+    if first in ("explain", "analyze"):
+        # EXPLAIN ANALYZE, in MariaDB ANALYZE alone, runs what it explains, functions that write among it.
         runs = "analyze" in words and not _RUNNING_WORDS.isdisjoint(words)
-        return Statement(Effect.OPAQUE if runs else Effect.HARMLESS, digest, obstacle=reasons.EXPLAIN)
-    if first == "analyze" and not _RUNNING_WORDS.isdisjoint(words):
-        return Statement(Effect.OPAQUE, digest, obstacle=reasons.EXPLAIN)  # MariaDB's EXPLAIN ANALYZE
+        effect = Effect.OPAQUE if runs else Effect.HARMLESS
+        return Statement(effect, digest, names, calls=calls, obstacle=reasons.EXPLAIN)
     if first == "pragma" and vendor == "sqlite":
         return pragma(tokens, digest)
     if effect is Effect.TRANSACTION or (first == "prepare" and words[1:2] == ["transaction"]):
         return transaction(tokens, words, digest)
     if effect is Effect.SESSION:
-        return session(tokens, words, digest)
-    names, calls = names_and_calls(tokens, words)
+        # MySQL: SET @x = f() runs the function.
+        return replace(session(tokens, words, digest), names=names, calls=calls)
     if effect is Effect.SCHEMA:
         if first == "create" and not {"temporary", "temp"}.isdisjoint(words[1:5]) and _creates_temporary(words):
             change = SessionChange(None, None, followed=False)
@@ -155,8 +160,8 @@ def _creates_temporary(words: list[str]) -> bool:
 
 
 def _created(tokens: list[Token], words: list[str]) -> str | None:
-    """The name in CREATE TEMP … [IF NOT EXISTS] name."""
-    at = next((n for n, word in enumerate(words) if word in ("table", "view")), None)
+    """The name in CREATE TEMP TABLE [IF NOT EXISTS] name. Writing to a temporary view changes what is under it."""
+    at = next((n for n, word in enumerate(words) if word == "table"), None)
     if at is None:
         return None
     at += 4 if words[at + 1 : at + 4] == ["if", "not", "exists"] else 1

@@ -22,7 +22,7 @@ def write(
     names: frozenset[str],
     calls: frozenset[str],
 ) -> Statement:
-    if first == "copy" and (tokens[1] == (Kind.PUNCTUATION, "(") or "from" not in words):
+    if first == "copy" and (tokens[1:2] == [(Kind.PUNCTUATION, "(")] or "from" not in words):
         effect = Effect.HARMLESS if WRITING_WORDS.isdisjoint(words) else Effect.OPAQUE
         return Statement(effect, digest, names, calls=calls, obstacle=reasons.NOT_A_READ)
     targets = _target(tokens, words, first, vendor)
