@@ -7,6 +7,7 @@ thread share it. What belongs to a connection (session, transaction) is in :mod:
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from ormcache.local import Local
 from ormcache.pending import Pending
 from ormcache.selection import Selection
 from ormcache.sql import Effect, Statement, analyse
+from ormcache.sql.vocabulary import REPEATABLE
 from ormcache.stamps import FORMAT, Stamps
 from ormcache.stores.base import Store, StoreUnavailable
+
+logger = logging.getLogger("ormcache")
 
 #: Plans are kept for this many texts, and for none that is longer than this many characters
 MOST_PLANS = 4096
@@ -109,6 +113,16 @@ class Database:
             self._catalog_version = version
             self._catalog_epoch = epoch
 
+    def has_loaded(self, connection: Any) -> bool:
+        """Is there a catalog, or can it be read now? A failure is logged: the query that asked goes on without it."""
+        if not self.has_catalog:
+            try:
+                self.load_catalog(connection)
+            except Exception:
+                logger.exception("the catalog could not be read")
+                return False
+        return True
+
     def forget_catalog(self) -> None:
         """The schema has changed.
 
@@ -155,7 +169,7 @@ class Database:
         with self._lock:
             catalog, plans = self._catalog, self._plans
         if catalog is None:
-            raise RuntimeError("a plan needs the catalog to be loaded first")
+            return self.blind_plan(sql)  # another thread has just seen a schema change
         plan = self._planned(analyse(sql, self.vendor), catalog)
         if len(sql) <= LONGEST_TEXT:
             with self._lock:
@@ -179,6 +193,14 @@ class Database:
             unknown,
             statement.effect is Effect.OPAQUE or catalog.sets_session(statement.calls - named),
         )
+
+    def blind_plan(self, sql: str) -> Plan:
+        """The plan of a text while there is no catalog: whatever could write, writes anything."""
+        statement = analyse(sql, self.vendor)
+        safe = statement.effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION)
+        safe = safe and statement.calls <= REPEATABLE[self.vendor]
+        written = frozenset() if safe else frozenset({EPOCH, SCHEMA})
+        return Plan(statement, reasons.UNIDENTIFIED, frozenset(), (), written, frozenset(), not safe)
 
     def _obstacle(self, statement: Statement, relations: frozenset[str], catalog: Catalog) -> str | None:
         if statement.effect is not Effect.READ:
@@ -230,10 +252,11 @@ class Database:
         return self._catalog.find((schema or None, bare))
 
     def closure(self, relations: frozenset[str]) -> frozenset[str]:
-        """What a write to these relations may change by the present catalog. Needs the catalog."""
-        if self._catalog is None:
-            raise RuntimeError("a closure needs the catalog to be loaded first")
-        return frozenset(name for name in self._catalog.written(relations) if not self.excludes(name))
+        """What a write to these relations may change by the present catalog, anything if there is none."""
+        catalog = self._catalog
+        if catalog is None:
+            return relations | {EPOCH}
+        return frozenset(name for name in catalog.written(relations) if not self.excludes(name))
 
     # Slots --------------------------------------------------------------------------
 

@@ -148,14 +148,12 @@ class Read:
         return self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
 
     def _load_catalog(self, database: Database) -> bool:
-        """After a schema change. False inside a snapshot that is older than the stamps."""
+        """After a schema change. False if it cannot be read, or only in a snapshot that is older than the stamps."""
         connection = self._connection
         connection.ensure_connection()
         if self._writes.in_transaction and (self._state.vendor == "sqlite" or self._state.session.snapshots()):
             return False
-        with connection.wrap_database_errors:
-            database.load_catalog(connection.connection)
-        return True
+        return database.has_loaded(connection.connection)
 
     def _hindrance(self, database: Database, plan: Plan) -> str | None:
         """What in the connection keeps this result out of the cache just now."""

@@ -186,9 +186,8 @@ class Writes:
     def _plan(self, database: Database, sql: Any) -> Plan:
         if type(sql) is not str:
             sql = self._as_text(sql)
-        if not database.has_catalog:
-            with self._connection.wrap_database_errors:
-                database.load_catalog(self._connection.connection)
+        if not database.has_loaded(self._connection.connection):
+            return database.blind_plan(sql)
         return database.plan(sql)[0]
 
     def _as_text(self, sql: Any) -> str:
