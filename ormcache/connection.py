@@ -64,12 +64,10 @@ class ConnectionMixin(_Wrapper):
         self.ormcache_writes.connected()
 
     def make_cursor(self, cursor: Any) -> Any:
-        wrapper: Any = type(super().make_cursor(cursor))
-        return watched(wrapper)(cursor, self)
+        return watched(super().make_cursor(cursor))
 
     def make_debug_cursor(self, cursor: Any) -> Any:
-        wrapper: Any = type(super().make_debug_cursor(cursor))
-        return watched(wrapper)(cursor, self)
+        return watched(super().make_debug_cursor(cursor))
 
     @async_unsafe
     def check_read(self) -> None:

@@ -142,7 +142,13 @@ class _Copying:
                 self._settle(raised)
 
 
+def watched(cursor: Any) -> Any:
+    """The backend's own cursor wrapper, with whatever it holds, as one of the class that watches."""
+    cursor.__class__ = _watching(cursor.__class__)
+    return cursor
+
+
 @cache
-def watched(cursor: Any) -> type[Any]:
+def _watching(cursor: Any) -> type[Any]:
     """The class of a cursor wrapper with the watching in front; its constructor stays ``(cursor, db)``."""
     return type(cursor.__name__, (CursorMixin, cursor), {"__module__": cursor.__module__})

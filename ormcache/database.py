@@ -50,6 +50,7 @@ class Plan:
     written: frozenset[str]  # that running it may change, EPOCH for any; without blacklisted ones
     unknown: frozenset[str]  # written names that the catalog does not know, folded
     unfollowed: bool  # running it may set anything in the session
+    quiet: bool  # running it changes neither rows nor the session nor the transaction
 
     @property
     def effect(self) -> Effect:
@@ -184,14 +185,17 @@ class Database:
         written, unknown = self._written(statement, named, catalog)
         obstacle = self._obstacle(statement, relations, catalog)
         slots = () if obstacle else (self.epoch, *map(self.slot, sorted(relations)))
+        kept = frozenset(name for name in written if name in (EPOCH, SCHEMA) or not self.excludes(name))
+        unfollowed = statement.effect is Effect.OPAQUE or catalog.sets_session(statement.calls - named)
         return Plan(
             statement,
             obstacle,
             relations,
             slots,
-            frozenset(name for name in written if name in (EPOCH, SCHEMA) or not self.excludes(name)),
+            kept,
             unknown,
-            statement.effect is Effect.OPAQUE or catalog.sets_session(statement.calls - named),
+            unfollowed,
+            quiet=statement.effect in _QUIET and not kept and not unfollowed,
         )
 
     def blind_plan(self, sql: str) -> Plan:
@@ -200,7 +204,7 @@ class Database:
         safe = statement.effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION)
         safe = safe and statement.calls <= REPEATABLE[self.vendor]
         written = frozenset() if safe else frozenset({EPOCH, SCHEMA})
-        return Plan(statement, reasons.UNIDENTIFIED, frozenset(), (), written, frozenset(), not safe)
+        return Plan(statement, reasons.UNIDENTIFIED, frozenset(), (), written, frozenset(), not safe, quiet=False)
 
     def _obstacle(self, statement: Statement, relations: frozenset[str], catalog: Catalog) -> str | None:
         if statement.effect is not Effect.READ:
@@ -278,5 +282,6 @@ def _collapsed(sql: str) -> tuple[str, bytes]:
     return _ROWS.sub(r"\1, \1", sql), repr((lists, rows)).encode()
 
 
+_QUIET = frozenset({Effect.READ, Effect.HARMLESS, Effect.WRITE})
 _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "mysql", "performance_schema", "sys"})
 _SYSTEM_PREFIXES = ("pg_", "sqlite_", "pragma_")

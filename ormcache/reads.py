@@ -151,7 +151,7 @@ class Read:
         """After a schema change. False if it cannot be read, or only in a snapshot that is older than the stamps."""
         connection = self._connection
         connection.ensure_connection()
-        if self._writes.in_transaction and (self._state.vendor == "sqlite" or self._state.session.snapshots()):
+        if self._writes.in_old_snapshot:
             return False
         return database.has_loaded(connection.connection)
 

@@ -250,14 +250,19 @@ class State:
         if self.session.base is None and self._connection.connection is not None:
             self._describe_again()
         fingerprint = self.session.fingerprint
-        # django-tenants and its kin switch the search path below anything that could be followed.
         connection = self._connection
-        tenant = (getattr(connection, "schema_name", None), getattr(connection, "include_public_schema", None))
+        besides = (
+            # django-tenants and its kin switch the search path below anything that could be followed.
+            getattr(connection, "schema_name", None),
+            getattr(connection, "include_public_schema", None),
+            # Without USE_TZ, and in a session that is in UTC either way, drivers hand out naive times.
+            connection.timezone,
+        )
         kept = self._prefix
-        if kept is not None and kept[0] is database and kept[1] == fingerprint and kept[2] == tenant:
+        if kept is not None and kept[0] is database and kept[1] == fingerprint and kept[2] == besides:
             return kept[3]
-        prefix = database.namespace + fingerprint + repr(tenant).encode()
-        self._prefix = (database, fingerprint, tenant, prefix)
+        prefix = database.namespace + fingerprint + repr(besides).encode()
+        self._prefix = (database, fingerprint, besides, prefix)
         return prefix
 
     def _describe_again(self) -> None:

@@ -69,6 +69,11 @@ class Writes:
         return connection.in_atomic_block or not connection.autocommit or self._began
 
     @property
+    def in_old_snapshot(self) -> bool:
+        """May what this transaction is shown be older than what others have committed?"""
+        return self.in_transaction and (self._state.vendor == "sqlite" or self._state.session.snapshots())
+
+    @property
     def open_cursors(self) -> bool:
         return bool(self._open_cursors)
 
@@ -103,8 +108,10 @@ class Writes:
             if statement.effect is Effect.TRANSACTION:
                 return self._run_transaction_control(execute, statement)
         plan = self._plan(database, sql)
-        effect = plan.effect
-        if effect is Effect.TRANSACTION:
+        if plan.quiet and state.vendor != "sqlite" and not plan.statement.commits:
+            self.ran = True
+            return execute()
+        if plan.effect is Effect.TRANSACTION:
             return self._run_transaction_control(execute, plan.statement)
         self.ran = True
         written = self._written(plan)
@@ -186,8 +193,10 @@ class Writes:
     def _plan(self, database: Database, sql: Any) -> Plan:
         if type(sql) is not str:
             sql = self._as_text(sql)
-        if not database.has_loaded(self._connection.connection):
-            return database.blind_plan(sql)
+        if not database.has_catalog:
+            # What this transaction would be shown of the schema can be older than the stamps.
+            if self.in_old_snapshot or not database.has_loaded(self._connection.connection):
+                return database.blind_plan(sql)
         return database.plan(sql)[0]
 
     def _as_text(self, sql: Any) -> str:
@@ -349,8 +358,7 @@ class Writes:
 
     def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:
         """What hangs on these relations by the catalog as it is now; the epoch where that cannot be told."""
-        old_snapshot = self.in_transaction and (self._state.vendor == "sqlite" or self._state.session.snapshots())
-        if version is None or old_snapshot:
+        if version is None or self.in_old_snapshot:
             return EVERYTHING - relations
         database.load_catalog(self._connection.connection)
         return database.closure(relations) - relations
