@@ -1,0 +1,207 @@
+"""What the documentation says is there, and what is there is documented."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from pkgutil import resolve_name
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import ormcache
+from ormcache import checks, conf, reasons, signals
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`[^`\n]+`")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_MENTION = re.compile(r"\bormcache(?:\.\w+)+")
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def prose(text: str) -> str:
+    return _FENCE.sub("", text)
+
+
+def rows(text: str, heading: str | None = None) -> Iterator[list[str]]:
+    """The rows of all tables of a page, or of one section, whose first cell is code."""
+    if heading is not None:
+        text = re.split(r"^## ", text.split(f"## {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+    for line in prose(text).splitlines():
+        if line.startswith("| `"):
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def first_cells(name: str, heading: str | None = None) -> list[str]:
+    return [row[0].strip("` ") for row in rows(page(name), heading)]
+
+
+def blocks(language: str) -> list[Any]:
+    return [
+        pytest.param(code, id=f"{path.name}-{number}")
+        for path in PAGES
+        for number, (found, code) in enumerate(_FENCE.findall(path.read_text(encoding="utf-8")))
+        if found == language
+    ]
+
+
+# Settings -----------------------------------------------------------------------------
+
+
+def shown(key: str, default: Any) -> str:
+    if isinstance(default, int) and default >= 2**20:
+        return f"`{default // 2**20} MiB`"
+    if default == ():
+        return "`[]`"
+    return f'`"{default}"`' if isinstance(default, str) else f"`{default!r}`"
+
+
+def test_every_setting_is_documented() -> None:
+    assert first_cells("settings.md", "All settings") == list(conf.OPTIONS)
+
+
+def test_defaults_are_right() -> None:
+    documented = {row[0].strip("`"): row[1] for row in rows(page("settings.md"), "All settings")}
+
+    assert documented == {key: shown(key, option.default) for key, option in conf.OPTIONS.items()}
+
+
+def test_the_readme_knows_only_settings_that_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert {row[0].strip("`") for row in rows(text, "Settings")} <= set(conf.OPTIONS)
+
+
+# Reasons ------------------------------------------------------------------------------
+
+
+def test_every_reason_is_documented() -> None:
+    known = [value for name, value in vars(reasons).items() if name.isupper()]
+
+    assert sorted(first_cells("reasons.md")) == sorted(known)
+
+
+# Checks -------------------------------------------------------------------------------
+
+
+def check_ids() -> set[str]:
+    """As they stand in the code: ``id="ormcache.W001"``, and the numbers of conf's problems."""
+    found = set(re.findall(r'"(ormcache\.[EW]\d{3})"', inspect.getsource(checks)))
+    for node in ast.walk(ast.parse(inspect.getsource(conf))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
+            number = node.args[0]
+            assert isinstance(number, ast.Constant), "the number of a problem is written out"
+            found.add(f"ormcache.E{number.value:03}")
+    return found
+
+
+def test_every_check_is_documented() -> None:
+    documented = first_cells("settings.md", "Checks")
+
+    assert set(documented) == check_ids()
+    assert len(documented) == len(set(documented))
+
+
+# Names --------------------------------------------------------------------------------
+
+
+def test_every_public_name_is_documented() -> None:
+    guide = page("guide.md")
+
+    assert [name for name in ormcache.__all__ if f"`ormcache.{name}`" not in guide] == []
+
+
+def test_every_signal_is_documented() -> None:
+    known = {f"ormcache.signals.{name}" for name, value in vars(signals).items() if isinstance(value, signals.Signal)}
+
+    assert {cell for cell in first_cells("guide.md") if cell.startswith("ormcache.signals.")} == known
+
+
+def exists(name: str) -> bool:
+    """Is this the name of a check, of a module, or of something in one?"""
+    if name in check_ids():
+        return True
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_only_names_that_exist_are_mentioned(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    mentioned = {name for code in _CODE.findall(prose(text)) for name in _MENTION.findall(code)}
+    mentioned |= {name for _, code in _FENCE.findall(text) for name in _MENTION.findall(code)}
+
+    assert [name for name in sorted(mentioned) if not exists(name)] == []
+
+
+# Links --------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """The names that GitHub gives to headings."""
+    text = prose(path.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(text)}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    broken = []
+    for target in _LINK.findall(_CODE.sub("", prose(path.read_text(encoding="utf-8")))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        other = (path.parent / file).resolve() if file else path
+        if not other.exists() or (anchor and anchor not in anchors(other)):
+            broken.append(target)
+
+    assert broken == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = {target.partition("#")[0] for target in _LINK.findall(page("index.md"))}
+
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"} <= linked
+
+
+# Code ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_compiles(code: str) -> None:
+    compile(code, "<documentation>", "exec")
+
+
+def settings_blocks() -> list[Any]:
+    return [
+        block
+        for block in blocks("python")
+        if re.search(r"^(ORMCACHE|DATABASES|CACHES) = ", block.values[0], re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize("code", settings_blocks())
+def test_settings_are_valid(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {}
+    exec(code, names)
+    databases = names.get("DATABASES", {"default": {"ENGINE": "ormcache.backends.postgresql", "NAME": "shop"}})
+    # An example that names an alias without showing it stands for a project that has it.
+    caches = names.get("CACHES", {alias: {"BACKEND": "any"} for alias in ("default", "redis")})
+
+    settings = SimpleNamespace(ORMCACHE=names.get("ORMCACHE"), CACHES=caches, DATABASES=databases)
+    monkeypatch.setattr(conf, "settings", settings)
+
+    assert [problem for alias, given in databases.items() for problem in conf.problems(alias, given)] == []
