@@ -111,7 +111,9 @@ def _not_outermost(alias: str, connection: Any) -> Iterator[checks.CheckMessage]
         if cls is ConnectionMixin:
             return
         if any(
-            callable(value) for name, value in vars(cls).items() if not name.startswith("__") and name != "ops_class"
+            callable(value)
+            for name, value in vars(cls).items()
+            if not name.startswith("__") and name not in ("ops_class", "creation_class")
         ):
             yield checks.Error(
                 f"The engine of database {alias!r} puts {cls.__module__}.{cls.__qualname__} in front of ormcache.",

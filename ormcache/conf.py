@@ -142,7 +142,10 @@ PER_DATABASE = frozenset({"ENGINE", "NAME", "PRIMARY"})
 #: that do so at once put equal values there.
 _configs: dict[str, Config] = {}
 
-#: Counts the changes of settings, so that a connection can tell with one comparison that its Config is out of date.
+#: Counts the changes of settings, as only tests make them.
+changes = 0
+
+#: Counts those and forks, so that a connection can tell with one comparison that what it knows is out of date.
 generation = 0
 
 
@@ -260,10 +263,22 @@ def _build(values: Mapping[str, Any]) -> Config:
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     """Follow ``override_settings``: every connection reads its settings anew."""
-    global generation
+    global changes, generation
     if setting in ("ORMCACHE", "CACHES", "DATABASES", "SECRET_KEY"):
         _configs.clear()
+        changes += 1
         generation += 1
 
 
+def _begin_in_child() -> None:
+    """A forked child asks anew what is behind the connections that it has inherited.
+
+    Each process has its own copy of a SQLite database in memory. And what the parent knows of a database has locks,
+    which a thread may have held that the child does not have.
+    """
+    global generation
+    generation += 1
+
+
 setting_changed.connect(_forget, dispatch_uid="ormcache.conf")
+os.register_at_fork(after_in_child=_begin_in_child)

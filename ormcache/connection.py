@@ -1,4 +1,4 @@
-"""Two mixins that put the cache around any Django database backend.
+"""Mixins that put the cache around any Django database backend.
 
 :class:`ConnectionMixin` goes before the backend's ``DatabaseWrapper``; it must be the outermost one, so that whatever
 lies below (metrics, tenants, pools) sees only the queries that really run.
@@ -19,13 +19,19 @@ from ormcache.writes import Writes
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Wrapper
+    from django.db.backends.base.creation import BaseDatabaseCreation as _Creation
     from django.db.backends.base.operations import BaseDatabaseOperations as _Operations
 else:
-    _Wrapper = _Operations = object
+    _Wrapper = _Operations = _Creation = object
 
 
 #: What ensure_connection() is called as long as nobody has replaced it
 _ENSURE_CONNECTION = "BaseDatabaseWrapper.ensure_connection"
+
+
+def _mixed(mixin: Any, cls: Any) -> Any:
+    """``cls`` with the mixin in front, as it is where it has that already."""
+    return cls if issubclass(cls, mixin) else type(cls.__name__, (mixin, cls), {"__module__": cls.__module__})
 
 
 class OperationsMixin(_Operations):
@@ -36,16 +42,28 @@ class OperationsMixin(_Operations):
         return cached_compiler(compiler) if compiler_name in READING else compiler
 
 
+class CreationMixin(_Creation):
+    """Makes test databases, whose rows come past the cache, copied from a template, under a name that is not new."""
+
+    def create_test_db(self, *args: Any, **kwargs: Any) -> Any:
+        name = super().create_test_db(*args, **kwargs)
+        connection: Any = self.connection
+        connection.ormcache_writes.renew_all()
+        return name
+
+    def setup_worker_connection(self, *args: Any, **kwargs: Any) -> None:
+        super().setup_worker_connection(*args, **kwargs)
+        connection: Any = self.connection
+        connection.ormcache_writes.renew_all()
+
+
 class ConnectionMixin(_Wrapper):
     """A connection that caches what is read through it and retires what is written through it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        operations = cls.ops_class
-        if not issubclass(operations, OperationsMixin):
-            cls.ops_class = type(
-                operations.__name__, (OperationsMixin, operations), {"__module__": operations.__module__}
-            )
+        cls.ops_class = _mixed(OperationsMixin, cls.ops_class)
+        cls.creation_class = _mixed(CreationMixin, cls.creation_class)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

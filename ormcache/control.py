@@ -10,13 +10,13 @@ from django.db import connections
 from django.db.models import Model
 
 from ormcache import counts
-from ormcache.catalog import EPOCH
+from ormcache.catalog import EPOCH, EVERYTHING, SCHEMA
 from ormcache.database import Database
 from ormcache.selection import table_of, tables_of
 from ormcache.stamps import time_of
 from ormcache.stores.base import StoreUnavailable, is_stamp
 from ormcache.switch import disabled
-from ormcache.writes import EVERYTHING, Writes
+from ormcache.writes import Writes
 
 __all__ = ["UnknownTable", "disabled", "invalidate", "last_write", "stats"]
 
@@ -26,17 +26,16 @@ class UnknownTable(LookupError):
 
 
 def invalidate(*models_or_tables: type[Model] | str, using: str | None = None) -> None:
-    """Retire all results that depend on these models or tables; without any, all results of the database.
+    """Retire all results that depend on these models or tables; without any, all results and the known schema.
 
     ``models_or_tables``: model classes, labels (``"shop.Order"``, ``"shop.*"``) or tables. ``using``: a database
     alias, None for all that are cached. For what was written past ormcache: by psql, by another service.
 
-    Raises UnknownTable for a name that means nothing, StoreUnavailable if the store could not be told (the process
-    tells it as soon as it answers, and reads from the database until then).
+    Raises UnknownTable for a name that means nothing in any of the databases, StoreUnavailable if a store could not be
+    told (the process tells it as soon as it answers, and reads from the database until then).
     """
     failed: StoreUnavailable | None = None
-    for connection, database in _databases(using):
-        relations = _relations(database, models_or_tables) if models_or_tables else EVERYTHING
+    for connection, relations in _meant(models_or_tables, using):
         writes: Writes = connection.ormcache_writes
         try:
             writes.invalidate(relations)
@@ -47,19 +46,23 @@ def invalidate(*models_or_tables: type[Model] | str, using: str | None = None) -
 
 
 def last_write(*models_or_tables: type[Model] | str, using: str | None = None) -> datetime.datetime | None:
-    """When one of these models or tables was last written, as far as the cache knows; without any, the last
-    time that everything was retired.
+    """The moment since when none of these models or tables was written, as far as the cache knows; without any, the
+    moment since when not everything was retired at once.
 
-    An aware datetime in UTC by the clock of the writer's host: for people and for HTTP headers, not for ordering.
-    None if nothing was written since the cache began. Raises UnknownTable and StoreUnavailable.
+    That is the last write, or, for a table that nobody has written since the cache began, the first read. An aware
+    datetime in UTC by the clock of the writer's host: for people and for HTTP headers, not for ordering. None if
+    the cache does not know: it is empty, a write is under way, or a table is on the blacklist.
+
+    Raises UnknownTable and StoreUnavailable.
     """
     latest: float | None = None
-    for _, database in _databases(using):
-        relations = _relations(database, models_or_tables) if models_or_tables else EVERYTHING
-        slots = [database.slot(relation) for relation in sorted(relations | EVERYTHING)]
+    for connection, relations in _meant(models_or_tables, using):
+        database: Database = connection.ormcache.database
+        slots = [database.slot(relation) for relation in sorted((relations - {SCHEMA}) | EVERYTHING)]
         for value in database.stamps.store.look_up(None, slots)[1]:
-            if value is not None and is_stamp(value):
-                latest = max(latest or 0.0, time_of(value))
+            if value is None or not is_stamp(value):
+                return None
+            latest = max(latest or 0.0, time_of(value))
     return None if latest is None else datetime.datetime.fromtimestamp(latest, datetime.UTC)
 
 
@@ -86,12 +89,22 @@ def _databases(using: str | None) -> Iterator[tuple[Any, Database]]:
             yield connection, database
 
 
-def _relations(database: Database, named: tuple[type[Model] | str, ...]) -> frozenset[str]:
-    found: set[str] = set()
-    for one in named:
-        tables = {table_of(one)} if isinstance(one, type) else tables_of(one) or {one}
-        relations = {relation for table in tables for relation in database.find(table)}
-        if not relations:
-            raise UnknownTable(f"{one!r} is no model and no table of this database")
-        found |= relations
-    return frozenset(found) - {EPOCH}
+def _meant(named: tuple[type[Model] | str, ...], using: str | None) -> list[tuple[Any, frozenset[str]]]:
+    """The connections that have any of these, with the relations meant there. Raises UnknownTable."""
+    if not named:
+        return [(connection, frozenset({EPOCH, SCHEMA})) for connection, _ in _databases(using)]
+    meant = []
+    unknown = set(named)
+    for connection, database in _databases(using):
+        found: set[str] = set()
+        for one in named:
+            tables = {table_of(one)} if isinstance(one, type) else tables_of(one) or {one}
+            relations = {relation for table in tables for relation in database.find(table)}
+            if relations:
+                unknown.discard(one)
+            found |= relations
+        if found:
+            meant.append((connection, frozenset(found)))
+    if unknown:
+        raise UnknownTable(", ".join(sorted(map(str, unknown))) + ": no model and no table of a cached database")
+    return meant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from typing import Any
@@ -55,6 +56,15 @@ _by_alias: dict[str, Counts] = {}
 def counts_of(alias: str) -> Counts:
     counts = _by_alias.get(alias)
     return counts if counts is not None else _by_alias.setdefault(alias, Counts())
+
+
+def _begin_in_child() -> None:
+    """A forked child has counted nothing yet, and a thread that it does not have may have held a lock."""
+    for counts in _by_alias.values():
+        counts.__init__()  # type: ignore[misc]  # the very same beginning
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def everything() -> dict[str, dict[str, Any]]:

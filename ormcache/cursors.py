@@ -47,8 +47,10 @@ class CursorMixin(_Cursor):
         return self.cursor
 
     def close(self) -> None:
+        # Django's own wrapper has no close() and leaves it to __getattr__, which super() does not ask.
+        close = getattr(super(), "close", None) or self.cursor.close
         try:
-            self.cursor.close()
+            close()
         finally:
             self.db.ormcache_writes.closed(self)
 

@@ -66,7 +66,9 @@ class Database:
         self.server = server
         self.config = config
         self.local = Local(config.local_size)
-        identity = (config.name or server.identity).encode()
+        #: what tells it from other databases; replicas take their primary's
+        self.identity = config.name or server.identity
+        identity = self.identity.encode()
         self.stamps = Stamps(
             store,
             identity,
@@ -78,7 +80,7 @@ class Database:
         self.epoch = self.stamps.slot(EPOCH)
         self.schema = self.stamps.slot(SCHEMA)
         #: relations that this process has written while the store was away
-        self.pending = Pending(self._settle_late)
+        self.pending = Pending(self._renew)
         self._blacklist = Selection(config.blacklist)
         self._only = Selection(config.only)
         self._lock = threading.Lock()  # guards what follows; never held while the database or the store is asked
@@ -186,7 +188,11 @@ class Database:
         obstacle = self._obstacle(statement, relations, catalog)
         slots = () if obstacle else (self.epoch, *map(self.slot, sorted(relations)))
         kept = frozenset(name for name in written if name in (EPOCH, SCHEMA) or not self.excludes(name))
-        unfollowed = statement.effect is Effect.OPAQUE or catalog.sets_session(statement.calls - named)
+        unfollowed = (
+            statement.effect is Effect.OPAQUE
+            or catalog.sets_session(catalog.called(statement))
+            or catalog.reading_sets_session(named)
+        )
         return Plan(
             statement,
             obstacle,
@@ -195,7 +201,7 @@ class Database:
             kept,
             unknown,
             unfollowed,
-            quiet=statement.effect in _QUIET and not kept and not unfollowed,
+            quiet=statement.effect in _QUIET and not kept and not unfollowed and statement.session is None,
         )
 
     def blind_plan(self, sql: str) -> Plan:
@@ -216,9 +222,9 @@ class Database:
                 schema, name = source
                 system = schema in _SYSTEM_SCHEMAS or name.startswith(_SYSTEM_PREFIXES)
                 return reasons.SYSTEM_CATALOG if system else reasons.UNKNOWN_RELATION
-        called = catalog.obstacle_of_calls(statement.calls)
-        if called:
-            return called
+        unrepeatable = catalog.obstacle_of_calls(catalog.called(statement))
+        if unrepeatable:
+            return unrepeatable
         if any(self.excludes(relation) for relation in relations):
             return reasons.BLACKLISTED
         return catalog.obstacle(relations)
@@ -226,7 +232,7 @@ class Database:
     def _written(self, statement: Statement, named: set[str], catalog: Catalog) -> tuple[set[str], frozenset[str]]:
         """What running a statement may change, and the names among its targets that are not known."""
         effect = statement.effect
-        changed = catalog.effects_of_calls(statement.calls - named)
+        changed = catalog.effects_of_calls(catalog.called(statement)) | catalog.effects_of_reading(named)
         unknown: set[str] = set()
         if effect in (Effect.OPAQUE, Effect.SCHEMA):
             changed |= {EPOCH, SCHEMA}
@@ -270,7 +276,14 @@ class Database:
             name = self._slots[relation] = self.stamps.slot(relation)
         return name
 
-    def _settle_late(self, relations: frozenset[str]) -> None:
+    def renew(self, relations: frozenset[str]) -> None:
+        """Retire what depends on these, now or as soon as the store answers."""
+        try:
+            self._renew(relations)
+        except StoreUnavailable:
+            self.pending.add(relations)
+
+    def _renew(self, relations: frozenset[str]) -> None:
         self.stamps.renew([self.slot(relation) for relation in sorted(relations)])
 
 

@@ -14,15 +14,17 @@ from django.core.exceptions import EmptyResultSet
 from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGLE
 
 from ormcache import counts, keys, reasons, rows, signals
+from ormcache.catalog import EVERYTHING
 from ormcache.database import Database, Plan
 from ormcache.rows import Unencodable, Unreadable
 from ormcache.sql import reads_clock
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
-from ormcache.writes import EVERYTHING, Writes
 
 if TYPE_CHECKING:
     from django.db.models.sql.compiler import SQLCompiler as _Compiler
+
+    from ormcache.writes import Writes
 else:
     _Compiler = object
 
@@ -130,7 +132,7 @@ class Read:
             )
         except keys.Unkeyable:
             return self._bypass(reasons.PARAMETER, compiled)
-        if state.vendor == "postgresql" and params and any(type(p) is str and reads_clock(p) for p in params):
+        if state.vendor == "postgresql" and params and any(map(_reads_clock, params)):
             return self._bypass(reasons.CLOCK, compiled)
         return self._ask(database, plan, name, compiled)
 
@@ -250,7 +252,7 @@ class Read:
         state = self._state
         state.counts.count(counts.HITS)
         if signals.hit.receivers:
-            signals.hit.send(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
+            signals.hit.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
         shaped = [result] if self._result_type == MULTI else result
         return self._compiler.hit(shaped, compiled, self._result_type, self._chunk_size)
 
@@ -270,7 +272,7 @@ class Read:
         else:
             self._keep(database, name, vector, result)
         if signals.missed.receivers:
-            signals.missed.send(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
+            signals.missed.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
         return result
 
     def _keep(self, database: Database, name: bytes, vector: bytes, result: Any) -> None:
@@ -301,6 +303,13 @@ class Read:
         if immutable and config.local_size:
             database.local.put(name, flat, vector, config.timeout, len(data))
         return None
+
+
+def _reads_clock(param: Any) -> bool:
+    """Would PostgreSQL read a moment of its own clock where it expects a date?"""
+    if isinstance(param, str):
+        return reads_clock(param)
+    return isinstance(param, (list, tuple)) and any(map(_reads_clock, param))
 
 
 @cache

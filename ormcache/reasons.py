@@ -1,6 +1,7 @@
 """Why a query went to the database although the cache was on: the names that users count and look up.
 
-Each is one word or two, as ``ormcache.stats()`` and the ``bypassed`` signal spell them; the guide explains every one.
+Each is one word or two, as ``ormcache.stats()`` and the ``bypassed`` signal spell them;
+``docs/reasons.md`` explains every one.
 """
 
 from __future__ import annotations

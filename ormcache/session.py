@@ -37,6 +37,8 @@ class Session:
         self.temporary: frozenset[str] = frozenset()  # names of temporary tables, folded
         self.obstacle: str | None = None  # why it shares nothing
         self.serial = False  # this transaction asked for a snapshot
+        self.hides = False  # a text does not tell all that it writes: temporary triggers, another lexicon
+        # In the order in which they were set: some settings change others.
         self._settings: Settings = {}
         self._local: Settings = {}  # SET LOCAL: until the transaction ends
         self._before: Settings | None = None  # as it was when the transaction first set something
@@ -47,7 +49,7 @@ class Session:
     def fingerprint(self) -> bytes:
         """16 bytes for all that this session has set."""
         if self._fingerprint is None:
-            told = repr((self.base, sorted(self._settings.items()), sorted(self._local.items())))
+            told = repr((self.base, list(self._settings.items()), list(self._local.items())))
             self._fingerprint = digest(told.encode("utf-8", "surrogatepass"))
         return self._fingerprint
 
@@ -65,8 +67,11 @@ class Session:
 
     def change(self, change: SessionChange, params: Any, *, in_transaction: bool) -> None:
         """Follow a statement that has run."""
+        if change.local and not change.isolation and not in_transaction:
+            return  # it has ended with its statement
         if in_transaction and self._before is None:
             self._before = dict(self._settings)
+        self.hides = self.hides or change.hides
         if not change.followed:
             self.obstacle = self.obstacle or reasons.SESSION
         elif change.isolation:
@@ -78,6 +83,7 @@ class Session:
             self._settings = {}
             self.temporary = frozenset()
             self.obstacle = None
+            self.hides = False
             self.base = None
         else:
             self._set(change, params)
@@ -90,11 +96,13 @@ class Session:
                 value += exact(params if isinstance(params, Sequence) else None)
             except Unkeyable:
                 self.obstacle = reasons.SESSION
+        name = change.name or ""
+        self._local.pop(name, None)
         if change.local:
-            self._local[change.name or ""] = value
+            self._local[name] = value
         else:
-            self._local.pop(change.name or "", None)
-            self._settings[change.name or ""] = value
+            self._settings.pop(name, None)
+            self._settings[name] = value
 
     def unfollowed(self) -> None:
         """Something ran that may have set anything."""
@@ -128,8 +136,11 @@ class Session:
 
     def absorb(self, other: Session) -> None:
         """Take over what was set while the connection was being made."""
-        self._settings = {**self._settings, **other._settings}
+        for name, value in other._settings.items():
+            self._settings.pop(name, None)
+            self._settings[name] = value
         self.obstacle = self.obstacle or other.obstacle
+        self.hides = self.hides or other.hides
         self._fingerprint = None
 
     def copied(self) -> Session:
@@ -137,6 +148,7 @@ class Session:
         copy = Session()
         copy.described(self.base or (), self.isolation)
         copy.obstacle = self.obstacle
+        copy.hides = self.hides
         copy._settings = dict(self._settings)
         copy._fingerprint = self.fingerprint
         return copy

@@ -1,4 +1,4 @@
-"""Signals, sent only while somebody listens.
+"""Signals, sent only while somebody listens. A receiver that raises is logged and disturbs nobody.
 
 All have the database alias as ``using``; ``sender`` is the connection's class.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
-#: after relations were settled: ``relations``, a frozenset of names, ``"*"`` for every one of them
+#: after a write or ``invalidate()``: ``relations``, a frozenset of names, ``"*"`` for every one of them.
+#: Their results are retired, or will be as soon as the store answers
 invalidated = Signal()
 #: a result came from the cache: ``relations``
 hit = Signal()

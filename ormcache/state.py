@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import django
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 from ormcache import conf, reasons, signals
-from ormcache.catalog import READERS, Server
+from ormcache.catalog import EVERYTHING, READERS, Server
 from ormcache.conf import Config
 from ormcache.counts import counts_of
 from ormcache.database import Database
@@ -35,6 +36,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ormcache")
 
 MOST_DATABASES = 64  # that one process keeps in mind
+
+
+#: Where what sets up a connection does so in the same way every time
+_TRUSTED = ("django.", "ormcache.", "django_prometheus.")
+_SETTING_UP = frozenset(
+    {"connect", "get_connection_params", "get_new_connection", "init_connection_state", "cursor", "_cursor"}
+)
+
+
+def begins_alike(connection: Any) -> bool:
+    """Will the next connection begin with the session that the last one began with?
+
+    Not if code of the project takes part: a receiver of ``connection_created``, or a backend of its own, may set
+    the tenant or the role of whoever is being served.
+    """
+    for cls in connection.__class__.__mro__:
+        if not f"{cls.__module__}.".startswith(_TRUSTED) and not _SETTING_UP.isdisjoint(vars(cls)):
+            return False
+    for _, reference, *_ in connection_created.receivers:
+        receiver = reference() if isinstance(reference, weakref.ReferenceType) else reference
+        if receiver is not None and not f"{getattr(receiver, '__module__', '')}.".startswith(_TRUSTED):
+            return False
+    return True
 
 
 class Acquaintances:
@@ -152,8 +176,7 @@ class State:
     def _meet(self, config: Config) -> str | None:
         """Ask the server who it is. Returns why nothing can be cached, or None."""
         connection = self._connection
-        server = READERS[self.vendor].identify(connection.connection, str(connection.settings_dict["NAME"]))
-        self.session.described(server.settings, server.isolation)
+        server = self._identified()
         kind = config.store or self._derived_store(server)
         if kind is None:
             return reasons.NO_STORE
@@ -170,11 +193,31 @@ class State:
         database = acquaintances.database(self.vendor, server, config, kind, runtime)
         if not server.understood:
             self.session.unfollowed()
+            self.session.hides = True
         if not database.has_catalog:
             database.load_catalog(connection.connection)
         self.database = database
-        acquaintances.met(self._key(), database, self.session.copied())
+        if conf.changes and acquaintances.first_time("settings", self.alias):
+            # Under other settings writes may have passed unseen: with ENABLED False, with another blacklist.
+            database.renew(EVERYTHING)
+        if server.shared:
+            acquaintances.met(self._key(), database, self.session.copied())
         return None
+
+    def _identified(self) -> Server:
+        connection = self._connection
+        server: Server = READERS[self.vendor].identify(connection.connection, str(connection.settings_dict["NAME"]))
+        self.session.described((*server.settings, *self._given()), server.isolation)
+        return server
+
+    def _given(self) -> tuple[str, ...]:
+        """What the driver is told to set, which no statement shows."""
+        options = self._connection.settings_dict.get("OPTIONS") or {}
+        return (
+            str(options.get("options", "")),
+            str(options.get("init_command", "")),
+            os.environ.get("PGOPTIONS", "") if self.vendor == "postgresql" else "",
+        )
 
     def _judge(self, config: Config) -> str | None:
         if not config.enabled:
@@ -199,7 +242,8 @@ class State:
 
     def _key(self) -> Hashable:
         given = self._connection.settings_dict
-        return (self.alias, conf.generation, *(str(given.get(key)) for key in ("NAME", "HOST", "PORT", "USER")))
+        place = (str(given.get(key)) for key in ("NAME", "HOST", "PORT", "USER"))
+        return (self.alias, conf.generation, *place, *self._given())
 
     # Being asked ------------------------------------------------------------------------
 
@@ -217,7 +261,7 @@ class State:
         self._generation = conf.generation
         self.obstacle = self._judge(self.config)
         last = None if self.obstacle else acquaintances.last(self._key())
-        if last is None:
+        if last is None or not begins_alike(self._connection):
             self.database = None
             return None
         self.database, session = last
@@ -248,7 +292,7 @@ class State:
     def prefix(self, database: Database) -> bytes:
         """What the names of all entries of this session have in common."""
         if self.session.base is None and self._connection.connection is not None:
-            self._describe_again()
+            self._identified()
         fingerprint = self.session.fingerprint
         connection = self._connection
         besides = (
@@ -265,17 +309,13 @@ class State:
         self._prefix = (database, fingerprint, besides, prefix)
         return prefix
 
-    def _describe_again(self) -> None:
-        server = READERS[self.vendor].identify(self._connection.connection, str(self._connection.settings_dict["NAME"]))
-        self.session.described(server.settings, server.isolation)
-
     # Telling ------------------------------------------------------------------------------
 
     def bypass(self, reason: str) -> None:
         """A read goes past the cache."""
         self.counts.bypassed(reason)
         if signals.bypassed.receivers:
-            signals.bypassed.send(sender=self._connection.__class__, using=self.alias, reason=reason)
+            signals.bypassed.send_robust(sender=self._connection.__class__, using=self.alias, reason=reason)
 
     @property
     def disabled(self) -> bool:
@@ -306,4 +346,4 @@ def _identity_of(alias: str) -> str | None:
         except primary.Database.Error:
             return None
         database = state.known()
-    return None if database is None else database.server.identity
+    return None if database is None else database.identity

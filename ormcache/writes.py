@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import OperationalError
 
 from ormcache import reasons, signals
-from ormcache.catalog import EPOCH, SCHEMA
+from ormcache.catalog import EPOCH, EVERYTHING, SCHEMA
 from ormcache.database import Database, Plan
 from ormcache.sql import Effect, Statement, analyse
+from ormcache.sql.vocabulary import REPEATABLE
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
 
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-EVERYTHING = frozenset({EPOCH})
 #: What something that cannot be read may change: all rows, and what the catalog says
 ANYTHING = frozenset({EPOCH, SCHEMA})
+
+
+#: Where PostgreSQL and SQLite put temporary objects
+_TEMPORARY_SCHEMAS = frozenset({"pg_temp", "temp"})
 
 
 class WriteRefused(OperationalError):
@@ -60,6 +64,7 @@ class Writes:
         self._began = False  # by a BEGIN that Django has not sent
         self._manual = False  # by SET autocommit = 0
         self._reading = False  # the statement under way is the cache's own miss
+        self._renews = False  # everything is to be retired once the connection is made
 
     # State ------------------------------------------------------------------------------
 
@@ -108,7 +113,7 @@ class Writes:
             if statement.effect is Effect.TRANSACTION:
                 return self._run_transaction_control(execute, statement)
         plan = self._plan(database, sql)
-        if plan.quiet and state.vendor != "sqlite" and not plan.statement.commits:
+        if plan.quiet and state.vendor != "sqlite" and not plan.statement.commits and not state.session.hides:
             self.ran = True
             return execute()
         if plan.effect is Effect.TRANSACTION:
@@ -173,6 +178,7 @@ class Writes:
         database = self._state.known()
         if database is None:
             return
+        relations = database.closure(relations) | (relations & ANYTHING)
         if self.in_transaction:
             self.dirty |= relations
         try:
@@ -180,7 +186,25 @@ class Writes:
         except StoreUnavailable:
             database.pending.add(relations)
             raise
-        self._tell(relations)
+        finally:
+            if SCHEMA in relations:
+                database.forget_catalog()
+        self._tell(relations - {SCHEMA})
+
+    def renew_all(self) -> None:
+        """This connection leads to another database than before, whose rows have come past the cache.
+
+        Done at once where it is open already, else when it is.
+        """
+        self._renews = self._connection.connection is None
+        if not self._renews:
+            self._renew_all()
+
+    def _renew_all(self) -> None:
+        try:
+            self.invalidate(EVERYTHING)
+        except StoreUnavailable:
+            pass  # it is told when it answers
 
     def reading(self, call: Callable[[], T]) -> T:
         """Run the query of a miss: its cursor is closed by the time it returns."""
@@ -211,7 +235,12 @@ class Writes:
         return str(compose(self._connection.connection))
 
     def _written(self, plan: Plan) -> frozenset[str]:
-        if plan.unknown and plan.unknown <= self._state.session.temporary:
+        session, statement = self._state.session, plan.statement
+        if session.hides:
+            reads = plan.effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION)
+            if not (reads and statement.calls <= REPEATABLE[self._state.vendor]):
+                return ANYTHING
+        if plan.unknown and plan.unknown <= session.temporary:
             return plan.written - EVERYTHING
         return plan.written
 
@@ -222,6 +251,8 @@ class Writes:
             session.change(statement.session, params, in_transaction=self.in_transaction)
         if statement.creates is not None:
             session.temporary |= {statement.creates}
+        if plan.effect is Effect.SCHEMA and not statement.names.isdisjoint(session.temporary | _TEMPORARY_SCHEMAS):
+            session.hides = True  # a trigger of a temporary table, a temporary function
         if plan.unfollowed:
             session.unfollowed()
         if SCHEMA in plan.written and not self.in_transaction:
@@ -246,6 +277,9 @@ class Writes:
 
     def connected(self) -> None:
         """What was written while connecting is settled now that the database is known."""
+        if self._renews:
+            self._renews = False
+            self._renew_all()
         if self.dirty and not self.in_transaction and self._state.database is not None:
             dirty, self.dirty = self.dirty, frozenset()
             self._marked_while(lambda: None, dirty)
@@ -284,7 +318,8 @@ class Writes:
             if self._state.vendor == "sqlite" and not self.in_transaction:
                 self._began = True
         elif word == "rollback to" and statement.savepoint is not None:
-            session.rolled_back_to(statement.savepoint)
+            if self._state.vendor == "postgresql":  # MySQL does not take back what was set
+                session.rolled_back_to(statement.savepoint)
         elif word == "release" and self._state.vendor == "sqlite" and not self._connection.connection.in_transaction:
             # SQLite: releasing the outermost savepoint commits, which is known only afterwards.
             dirty = self.dirty
@@ -375,7 +410,9 @@ class Writes:
 
     def _tell(self, relations: frozenset[str]) -> None:
         if signals.invalidated.receivers:
-            signals.invalidated.send(sender=self._connection.__class__, using=self._state.alias, relations=relations)
+            signals.invalidated.send_robust(
+                sender=self._connection.__class__, using=self._state.alias, relations=relations
+            )
 
     @staticmethod
     def _slots(database: Database, relations: Iterable[str]) -> list[bytes]:

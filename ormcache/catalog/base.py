@@ -15,11 +15,13 @@ from ormcache.sql.vocabulary import REPEATABLE, RUN_SQL, UNREPEATABLE
 
 #: The pseudo relation that every result depends on: a write that could be anything changes it.
 EPOCH = "*"
+EVERYTHING = frozenset({EPOCH})
 #: The pseudo relation that every schema change changes, so that other processes read their catalogs anew.
 SCHEMA = "*schema"
 
-#: Volatility of a function: its answer depends on its arguments alone, on tables too, or on anything
-IMMUTABLE, STABLE, VOLATILE = "i", "s", "v"
+#: Volatility of a function: its answer depends on its arguments alone, on tables and settings too, or on anything.
+#: A stable one that is written in C is an extension's, and asks no tables if it is on the list of repeatable ones.
+IMMUTABLE, STABLE_IN_C, STABLE, VOLATILE = "i", "c", "s", "v"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Server:
     replica: bool
     settings: tuple[object, ...]  # what decides results in this session, before anything else is set
     isolation: str  # of transactions, in lower case: "read committed"
+    shared: bool = True  # False: no other connection ever reaches this database
     understood: bool = True  # False: under these settings SQL does not read as the lexer thinks
 
 
@@ -55,6 +58,8 @@ class Facts:
     reaches: Iterable[tuple[str, str]] = ()
     #: (relation, body): a write to the relation runs this code; None: code that cannot be read
     bodies: Iterable[tuple[str, str | None]] = ()
+    #: (relation, condition): row-level security; what the condition names decides which rows are seen
+    policies: Iterable[tuple[str, str]] = ()
     #: function, folded → its volatility, the worst one of its overloads
     functions: Mapping[str, str] = field(default_factory=dict)
     #: function, folded → the code of its overloads
@@ -88,9 +93,24 @@ class Catalog:
         views = {view: self._analysed(text) for view, text in facts.views.items()}
         for view in views:
             self._views[view] = self._under(view, views)
+        for relation_name, condition in facts.policies:
+            self._add_policy(relation_name, condition)
         for view, statement in views.items():
             # A write through a view changes what is under it.
             self._reaches.setdefault(view, set()).update(self._views[view] if statement else {EPOCH})
+        # View → what reading it may change, because of the functions in it and in the views under it
+        own = {view: self.effects_of_calls(self.called(query)) for view, query in views.items() if query is not None}
+        self._effects = {
+            view: effects
+            for view, under in self._views.items()
+            if (effects := set().union(*(own.get(one, ()) for one in {view, *under})))
+        }
+        setting = {
+            view
+            for view, query in views.items()
+            if query is not None and (query.session is not None or self.sets_session(self.called(query)))
+        }
+        self._setting = {view for view, under in self._views.items() if not setting.isdisjoint({view, *under})}
         self._closures: dict[str, frozenset[str]] = {}
 
     # Questions ------------------------------------------------------------------
@@ -133,10 +153,21 @@ class Catalog:
         for call in sorted(calls):
             volatility = self.functions.get(call)
             known = call in REPEATABLE[self.vendor]
-            if volatility == IMMUTABLE or (known and volatility in (None, STABLE)):
+            if volatility == IMMUTABLE or (known and volatility in (None, STABLE_IN_C)):
                 continue
             return UNREPEATABLE.get(call, reasons.FUNCTION) if volatility is None else reasons.FUNCTION
         return None
+
+    def called(self, statement: Statement) -> frozenset[str]:
+        """The functions that a statement may call. PostgreSQL calls f(row) for ``row.f``, too."""
+        return statement.calls | (statement.names & self.functions.keys())
+
+    def effects_of_reading(self, relations: Iterable[str]) -> set[str]:
+        """What the functions in the views among these relations may change."""
+        found: set[str] = set()
+        for relation in relations:
+            found |= self._effects.get(relation, set())
+        return found
 
     def effects_of_calls(self, calls: Iterable[str]) -> set[str]:
         """What calling these functions may change: what the volatile ones of them name, or the epoch."""
@@ -147,6 +178,10 @@ class Catalog:
             elif call in RUN_SQL:
                 found |= {EPOCH, SCHEMA}
         return found
+
+    def reading_sets_session(self, relations: Iterable[str]) -> bool:
+        """Could a view among these relations change settings of the session?"""
+        return any(relation in self._setting for relation in relations)
 
     def sets_session(self, calls: Iterable[str]) -> bool:
         """Could one of these functions change settings of the session?"""
@@ -179,7 +214,9 @@ class Catalog:
 
     def _analysed(self, text: str | None) -> Statement | None:
         statement = None if text is None else analyse(text, self.vendor)
-        return statement if statement is not None and statement.effect is Effect.READ else None
+        if statement is None or statement.effect not in (Effect.READ, Effect.SESSION):
+            return None
+        return statement  # SESSION: SELECT set_config(…)
 
     def _under(self, view: str, views: Mapping[str, Statement | None]) -> frozenset[str]:
         """All relations under a view; notes on the way what keeps its rows from being cached."""
@@ -193,7 +230,7 @@ class Catalog:
             if statement is None:
                 self._obstacles.setdefault(view, reasons.NOT_UNDERSTOOD)
                 continue
-            obstacle = self.obstacle_of_calls(statement.calls)
+            obstacle = self.obstacle_of_calls(self.called(statement))
             if statement.obstacle not in (None, reasons.FUNCTION):
                 obstacle = statement.obstacle
             if obstacle is None and not all(self.find(source) for source in statement.sources):
@@ -204,6 +241,20 @@ class Catalog:
             found |= under
             waiting.extend(under)
         return frozenset(found)
+
+    def _add_policy(self, relation: str, condition: str) -> None:
+        """What a policy names is read with its table; what it asks of the session is in the session's fingerprint."""
+        statement = self._analysed(f"SELECT {condition}")
+        if statement is None:
+            self._obstacles.setdefault(relation, reasons.NOT_UNDERSTOOD)
+            return
+        under = self.read(self.named(statement.names)) - {relation}
+        self._views[relation] = self._views.get(relation, frozenset()) | under
+        obstacle = self.obstacle_of_calls(self.called(statement) - FOLLOWED)
+        if statement.obstacle not in (None, reasons.FUNCTION, reasons.SESSION_FUNCTION):
+            obstacle = statement.obstacle
+        if obstacle is not None:
+            self._obstacles.setdefault(relation, obstacle)
 
     def _body_of(self, function: str, seen: set[str]) -> set[str]:
         found: set[str] = set()
@@ -225,6 +276,8 @@ class Catalog:
         return found
 
 
+#: Functions that read what a session's fingerprint has anyway
+FOLLOWED = frozenset({"current_setting", "current_user", "session_user", "current_role", "user"})
 #: Words by which stored code runs SQL that it has put together
 RUNS_TEXT = frozenset({"execute", "prepare"})
 CHANGES_SCHEMA = frozenset({"create", "alter", "drop", "rename"})

@@ -7,6 +7,8 @@ from typing import Any
 
 from ormcache import reasons
 from ormcache.catalog.base import STABLE, VOLATILE, Facts, Relation, Server
+from ormcache.sql import names_in
+from ormcache.sql.vocabulary import WRITING_WORDS
 
 # @@read_only is what a replica is told to be; nothing else says it without a privilege.
 _SETTINGS = """
@@ -40,6 +42,9 @@ _ROUTINES = """
 
 #: Engines whose rows change at COMMIT and not before
 _TRANSACTIONAL = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster", "ndb"})
+
+#: Words without which a routine can change nothing
+_WRITING_WORDS = WRITING_WORDS | {"replace", "call", "execute", "truncate", "load", "create", "alter", "drop", "rename"}
 
 #: Modes under which quotes or backslashes do not read as the lexer thinks
 _OTHER_LEXICON = frozenset({"ANSI_QUOTES", "ANSI", "NO_BACKSLASH_ESCAPES"})
@@ -83,7 +88,10 @@ def load(connection: Any) -> Facts:
         by_folded = {relation.bare: relation.name for relation in relations}
         functions, sources = {}, {}
         for name, kind, body, access in rows(_ROUTINES):
-            writes = kind == "PROCEDURE" or access not in ("NO SQL", "READS SQL DATA")
+            # What a function claims of itself is not enforced, so its words count as well.
+            words = None if body is None else names_in(body, "mysql")
+            claims = kind == "FUNCTION" and access in ("NO SQL", "READS SQL DATA")
+            writes = not claims or words is None or not words.isdisjoint(_WRITING_WORDS)
             functions[name.lower()] = VOLATILE if writes else STABLE
             sources[name.lower()] = [body]
         return Facts(

@@ -8,21 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from ormcache import reasons
-from ormcache.catalog.base import Facts, Relation, Server
+from ormcache.catalog.base import IMMUTABLE, STABLE, STABLE_IN_C, VOLATILE, Facts, Relation, Server
 from ormcache.host import in_container, runs_here
 
-# The system identifier is of the cluster, the timeline of its history, the start of the server stands for the moment at
-# which its files could have been replaced: a restored backup shares everything else.
-_CONTROL = """
-    (SELECT system_identifier::text FROM pg_control_system()), (SELECT timeline_id FROM pg_control_checkpoint())
-"""
-_WITHOUT_CONTROL = "NULL, NULL"  # where those two functions are not granted
-_MAY_CONTROL = """
-    SELECT has_function_privilege('pg_control_system()', 'EXECUTE')
-           AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')
-"""
+# The microsecond at which a server was started is its own, and its files cannot have been replaced by those of a backup
+# since. The cluster's identifier and its timeline would tell less: a restored copy shares them, and not every role may
+# ask for them, while all roles must come to the same answer.
 _SERVER = """
-    SELECT {control}, (SELECT oid FROM pg_database WHERE datname = current_database()),
+    SELECT current_database(), (SELECT oid FROM pg_database WHERE datname = current_database()),
            extract(epoch FROM pg_postmaster_start_time())::text,
            host(inet_server_addr()), pg_backend_pid(), pg_is_in_recovery(),
            current_setting('default_transaction_isolation'), current_setting('standard_conforming_strings') = 'on',
@@ -61,8 +54,11 @@ _TRIGGERS = """
 _RULES = """
     SELECT ev_class, pg_get_ruledef(oid) FROM pg_rewrite WHERE rulename <> '_RETURN'
 """
+_POLICIES = """
+    SELECT polrelid, pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polqual IS NOT NULL
+"""
 _FUNCTIONS = f"""
-    SELECT p.proname, p.provolatile, l.lanname,
+    SELECT p.proname, CASE WHEN p.provolatile = 's' AND l.lanname = 'c' THEN 'c' ELSE p.provolatile END, l.lanname,
            CASE WHEN p.provolatile = 'v' THEN coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) END
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
     WHERE {_USER_SCHEMA}
@@ -72,12 +68,12 @@ _SCHEMAS = f"SELECT n.nspname FROM pg_namespace n WHERE {_USER_SCHEMA}"
 _IDLE = 0  # libpq's PQTRANS_IDLE: no transaction is open
 
 _READABLE = ("sql", "plpgsql")
-_BY_VOLATILITY = "isv"
+_BY_VOLATILITY = IMMUTABLE + STABLE_IN_C + STABLE + VOLATILE
 
 
 @contextmanager
 def _asking(connection: Any) -> Iterator[Any]:
-    """A cursor whose questions leave no transaction behind: with autocommit off, the driver begins one for the first."""
+    """A cursor that leaves no transaction behind: with autocommit off, the driver begins one for the first question."""
     idle = connection.info.transaction_status == _IDLE
     try:
         with connection.cursor() as cursor:
@@ -90,13 +86,11 @@ def _asking(connection: Any) -> Iterator[Any]:
 def identify(connection: Any, database: str) -> Server:
     """What a DB-API connection that was just made tells of its server."""
     with _asking(connection) as cursor:
-        cursor.execute(_MAY_CONTROL)
-        control = _CONTROL if cursor.fetchone()[0] else _WITHOUT_CONTROL
-        cursor.execute(_SERVER.format(control=control))
-        system, timeline, oid, started, *rest = cursor.fetchone()
+        cursor.execute(_SERVER)
+        name, oid, started, *rest = cursor.fetchone()
     address, process, replica, isolation, understood, *settings = rest
     return Server(
-        identity=f"postgresql {system} {timeline} {oid} {started}",
+        identity=f"postgresql {name} {oid} {started}",
         local=_is_here(address, process),
         replica=replica,
         settings=tuple(settings),
@@ -154,6 +148,7 @@ def load(connection: Any) -> Facts:
             views={names[oid]: text for oid, text in rows(_VIEWS) if oid in names},
             reaches=[(names[one], names[other]) for one, other in reaches if one in names and other in names],
             bodies=[(names[relation], body) for relation, body in bodies if relation in names],
+            policies=[(names[relation], text) for relation, text in rows(_POLICIES) if relation in names],
             functions=functions,
             sources=sources,
             schemas=frozenset(schema.lower() for (schema,) in rows(_SCHEMAS)),

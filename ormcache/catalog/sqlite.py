@@ -28,15 +28,16 @@ _memories: dict[int, str] = {}
 def identify(connection: Any, database: str) -> Server:
     """What a DB-API connection that was just made to ``database``, a path or URI, tells of its file."""
     path = connection.execute("PRAGMA database_list").fetchone()[2]
+    shared = bool(path) or "cache=shared" in database
     if path:
         real = os.path.realpath(path)
         status = os.stat(real)
         identity = f"sqlite {real} {status.st_dev} {status.st_ino}"
-    elif "cache=shared" in database:
+    elif shared:
         identity = f"sqlite {_memory()} {database}"  # all connections of this process see one database
     else:
         identity = f"sqlite {secrets.token_hex(16)}"  # this connection's alone
-    return Server(identity=identity, local=True, replica=False, settings=(), isolation="serializable")
+    return Server(identity=identity, local=True, replica=False, settings=(), isolation="serializable", shared=shared)
 
 
 def _memory() -> str:

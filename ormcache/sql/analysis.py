@@ -15,7 +15,7 @@ from ormcache import reasons
 from ormcache.sql.lexer import Kind, Token, lex
 from ormcache.sql.names import name_at, names_and_calls
 from ormcache.sql.reading import read
-from ormcache.sql.session import pragma, session, transaction
+from ormcache.sql.session import pragma, session, set_config, transaction
 from ormcache.sql.statement import Effect, SessionChange, Statement
 from ormcache.sql.vocabulary import WRITING_WORDS
 from ormcache.sql.writing import write
@@ -108,7 +108,8 @@ def _together(statements: list[Statement], vendor: str, digest: bytes) -> Statem
     changes = any(statement.session is not None for statement in statements)
     if Effect.SCHEMA in effects and vendor == "postgresql":
         changes |= not effects <= {Effect.READ, Effect.WRITE, Effect.SCHEMA}
-    unfollowed = SessionChange(None, None, followed=False) if changes else None
+    hides = any(statement.session is not None and statement.session.hides for statement in statements)
+    unfollowed = SessionChange(None, None, followed=False, hides=hides) if changes else None
     if Effect.SCHEMA in effects:
         # The others can be the body of a trigger or of a routine, cut at its semicolons.
         return Statement(Effect.SCHEMA, digest, names, calls=calls, obstacle=reasons.NOT_A_READ, session=unfollowed)
@@ -117,6 +118,13 @@ def _together(statements: list[Statement], vendor: str, digest: bytes) -> Statem
 
 def _analyse_one(tokens: list[Token], vendor: str, digest: bytes) -> Statement:
     words = [text.lower() if kind is Kind.WORD else "" for kind, text in tokens]
+    statement = _analyse_kind(tokens, words, vendor, digest)
+    if "set_config" in statement.calls and statement.session is None:
+        statement = replace(statement, session=set_config(tokens, words))
+    return statement
+
+
+def _analyse_kind(tokens: list[Token], words: list[str], vendor: str, digest: bytes) -> Statement:
     first = next((word for word in words if word), "") if tokens[0] == (Kind.PUNCTUATION, "(") else words[0]
     effect = _EFFECTS.get(first, Effect.OPAQUE)
     names, calls = names_and_calls(tokens, words)
@@ -131,10 +139,11 @@ def _analyse_one(tokens: list[Token], vendor: str, digest: bytes) -> Statement:
         return transaction(tokens, words, digest)
     if effect is Effect.SESSION:
         # MySQL: SET @x = f() runs the function.
-        return replace(session(tokens, words, digest), names=names, calls=calls)
+        return replace(session(tokens, words, vendor, digest), names=names, calls=calls)
     if effect is Effect.SCHEMA:
         if first == "create" and not {"temporary", "temp"}.isdisjoint(words[1:5]) and _creates_temporary(words):
-            change = SessionChange(None, None, followed=False)
+            table = _created(tokens, words)
+            change = SessionChange(None, None, followed=False, hides=table is None)
             return Statement(
                 Effect.SESSION,
                 digest,
@@ -142,7 +151,7 @@ def _analyse_one(tokens: list[Token], vendor: str, digest: bytes) -> Statement:
                 calls=calls,
                 obstacle=reasons.TEMPORARY,
                 session=change,
-                creates=_created(tokens, words),
+                creates=table,
             )
         return Statement(Effect.SCHEMA, digest, names, calls=calls, obstacle=reasons.NOT_A_READ)
     if effect is Effect.WRITE:

@@ -25,7 +25,7 @@ def read(
     tokens: list[Token], words: list[str], vendor: str, digest: bytes, names: frozenset[str], calls: frozenset[str]
 ) -> Statement:
     setting = set_config(tokens, words)
-    if setting is not None:
+    if setting is not None and setting.followed:
         return Statement(Effect.SESSION, digest, names, calls=calls, obstacle=reasons.NOT_A_READ, session=setting)
     if "into" in words and not WRITING_WORDS & set(words):
         # A new table (PostgreSQL), a file or a variable (MySQL)

@@ -58,7 +58,7 @@ def transaction(tokens: list[Token], words: list[str], digest: bytes) -> Stateme
     )
 
 
-def session(tokens: list[Token], words: list[str], digest: bytes) -> Statement:
+def session(tokens: list[Token], words: list[str], vendor: str, digest: bytes) -> Statement:
     if words[0] == "set" and "autocommit" in words[1:3]:
         on = tokens[-1][1].lower() in ("1", "on", "true")
         return Statement(
@@ -67,12 +67,12 @@ def session(tokens: list[Token], words: list[str], digest: bytes) -> Statement:
             obstacle=reasons.NOT_A_READ,
             transaction="autocommit on" if on else "autocommit off",
         )
-    change = _session_change(tokens, words)
+    change = _session_change(tokens, words, vendor)
     effect = Effect.HARMLESS if change is None else Effect.SESSION
     return Statement(effect, digest, obstacle=reasons.NOT_A_READ, session=change)
 
 
-def _session_change(tokens: list[Token], words: list[str]) -> SessionChange | None:
+def _session_change(tokens: list[Token], words: list[str], vendor: str) -> SessionChange | None:
     first = words[0]
     if first == "discard":
         return SessionChange(None, None) if words[1:2] == ["all"] else SessionChange(None, None, followed=False)
@@ -83,42 +83,78 @@ def _session_change(tokens: list[Token], words: list[str]) -> SessionChange | No
     if first != "set" or len(tokens) < 2:
         return SessionChange(None, None, followed=False)
     at = 1
-    local = words[1] == "local"
+    local = words[1] == "local" and vendor == "postgresql"  # in MySQL another word for SESSION
     if words[1] in ("session", "local") and words[2:3] != ["authorization"]:
         at = 2
     if "transaction" in words[at : at + 3] or "characteristics" in words[at : at + 2]:
         return SessionChange("transaction", tuple(words), isolation=True, local="session" not in words)
     name, after = _setting_name(tokens[at:])
-    if name in _HARMLESS_SETTINGS or words[at] == "constraints":
+    if any(setting in text.lower() for _, text in tokens for setting in _LEXICAL_SETTINGS):
+        return SessionChange(None, None, followed=False, hides=True)
+    if words[at] == "constraints":
+        return None
+    several = any(token == (Kind.PUNCTUATION, ",") for token in tokens[at:])
+    if several and name not in ("search_path", "datestyle"):
+        return SessionChange(None, None, followed=False)  # MySQL: several settings at once
+    if name in _HARMLESS_SETTINGS:
         return None
     if any(kind is Kind.VARIABLE for kind, _ in tokens):
         # MySQL: a user's variable alone changes nothing (queries that read one are not cached).
         user_variable = tokens[at][1].startswith("@") and not tokens[at][1].startswith("@@")
         return None if user_variable else SessionChange(None, None, followed=False)
-    if any(token == (Kind.PUNCTUATION, ",") for token in tokens[at:]) and name not in ("search_path", "datestyle"):
-        return SessionChange(None, None, followed=False)  # MySQL: several settings at once
     if "isolation" in name:
         return SessionChange(name, tuple(words), isolation=True, local=local)
-    value = tuple(text for kind, text in tokens[at + after :] if text not in ("=", "TO", "to"))
+    value = tuple(_spelled(kind, text) for kind, text in tokens[at + after :])
+    if value[:1] in (("=",), ("to",)):
+        value = value[1:]
     return SessionChange(name, value, local=local)
+
+
+def _names_a_harmless_setting(tokens: list[Token]) -> bool:
+    """Is no setting that decides how texts are to be read among those of ``set_config``, wherever it stands?"""
+    for at, (_, text) in enumerate(tokens):
+        if text.lower() == "set_config":
+            (kind, name), after = (*tokens[at + 2 : at + 4], (Kind.PUNCTUATION, ""), (Kind.PUNCTUATION, ""))[:2]
+            if kind is not Kind.LITERAL or after[1] != "," or name.strip("'").lower() in _LEXICAL_SETTINGS:
+                return False
+    return True
+
+
+def _spelled(kind: Kind, text: str) -> str:
+    """Different for different values: a quoted name is not the bare one, which is folded."""
+    if kind is Kind.QUOTED:
+        return '"' + text.replace('"', '""') + '"'
+    return text.lower() if kind is Kind.WORD else text
+
+
+#: Settings that decide how a text is to be read
+_LEXICAL_SETTINGS = ("sql_mode", "standard_conforming_strings")
+
+#: Words that stand for a setting of another name
+_ALIASES = {
+    ("time", "zone"): "timezone",
+    ("session", "authorization"): "session_authorization",
+    ("xml", "option"): "xmloption",
+}
+_SHORT_ALIASES = {"schema": "search_path", "names": "client_encoding"}
 
 
 def _setting_name(tokens: list[Token]) -> tuple[str, int]:
     """The dotted name at the beginning, and how many tokens it takes."""
     words = [text.lower() for _, text in tokens]
-    if words[:2] == ["time", "zone"]:
-        return "timezone", 2
-    if words[:2] == ["session", "authorization"]:
-        return "session authorization", 2
+    alias = _ALIASES.get(tuple(words[:2]))
+    if alias is not None:
+        return alias, 2
     at = 1
     while words[at : at + 1] == ["."] and at + 1 < len(words):
         at += 2
-    return "".join(words[:at]), at
+    name = "".join(words[:at])
+    return _SHORT_ALIASES.get(name, name), at
 
 
 def set_config(tokens: list[Token], words: list[str]) -> SessionChange | None:
     """``SELECT set_config(name, value, local)``, the way to SET with parameters in PostgreSQL."""
-    if "set_config" not in words:
+    if all(text.lower() != "set_config" for _, text in tokens):
         return None
     arguments = tokens[3::2]
     plain = (
@@ -126,12 +162,15 @@ def set_config(tokens: list[Token], words: list[str]) -> SessionChange | None:
         and len(tokens) == 9
         and [text for _, text in tokens[2::2]] == ["(", ",", ",", ")"]
         and arguments[0][0] is Kind.LITERAL
+        and arguments[0][1].startswith("'")
         and arguments[1][0] in (Kind.LITERAL, Kind.PLACEHOLDER)
         and words[7] in ("true", "false")
     )
     if not plain:
-        return SessionChange(None, None, followed=False)
+        return SessionChange(None, None, followed=False, hides=not _names_a_harmless_setting(tokens))
     name = arguments[0][1].strip("'").lower()
+    if name in _LEXICAL_SETTINGS:
+        return SessionChange(None, None, followed=False, hides=True)
     if "isolation" in name:
         return SessionChange(name, None, isolation=True, local=words[7] == "true")
     return SessionChange(name, (arguments[1][1],), local=words[7] == "true")

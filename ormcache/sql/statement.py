@@ -30,6 +30,7 @@ class SessionChange:
     local: bool = False  # until the transaction ends
     isolation: bool = False  # it changes the isolation level of this or of later transactions
     followed: bool = True  # False: the session cannot be described any more
+    hides: bool = False  # from here on a text does not tell all that it writes: the session has code of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,9 @@ _COMMON = """
     md5 sha1 sha224 sha256 sha384 sha512 reverse repeat lpad rpad left right strpos hex unhex char chr ascii
 """
 
+# age() is missing on purpose: with one argument it reads the clock.
 _POSTGRESQL = """
-    age array_agg array_append array_cat array_dims array_fill array_length array_lower array_ndims array_position
+    array_agg array_append array_cat array_dims array_fill array_length array_lower array_ndims array_position
     array_positions array_prepend array_remove array_replace array_to_json array_to_string array_upper bit_and
     bit_count bit_length bit_or bit_xor bool_and bool_or broadcast btrim cardinality cbrt char_length
     character_length convert_from convert_to corr covar_pop covar_samp date_bin date_part date_trunc decode div
@@ -101,8 +102,8 @@ _SQLITE = """
 
 REPEATABLE = {
     "postgresql": frozenset((_COMMON + _POSTGRESQL).split()) | TYPES,
-    "mysql": frozenset((_COMMON + _MYSQL).split()) | TYPES,
-    "sqlite": frozenset((_COMMON + _SQLITE).split()) | TYPES,
+    "mysql": frozenset((_COMMON + _MYSQL).split()) | (TYPES - {"uuid"}),
+    "sqlite": frozenset((_COMMON + _SQLITE).split()) | (TYPES - {"date", "time", "datetime", "timestamp"}),
 }
 
 _CLOCK = """

@@ -7,6 +7,7 @@ are; ``idle`` keeps connections between two calls. Importing this package import
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from typing import Any
 
@@ -55,9 +56,16 @@ def close_all() -> None:
             _stores.popitem()[1].close()
 
 
+def _begin_in_child() -> None:
+    """A thread that a forked child does not have may have held the lock."""
+    global _lock
+    _lock = threading.Lock()
+
+
 def _follow(*, setting: str, **kwargs: Any) -> None:
     if setting in ("ORMCACHE", "CACHES", "DATABASES"):
         close_all()
 
 
 setting_changed.connect(_follow, dispatch_uid="ormcache.stores")
+os.register_at_fork(after_in_child=_begin_in_child)

@@ -86,28 +86,30 @@ class EmbeddedStore(Store):
     # What is open ---------------------------------------------------------------
 
     def _run(self, operation: Callable[Concatenate[Files, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        attempt = 1
+        attempts = ATTEMPTS
         while True:
             files = self._files
             if files is None or time.monotonic_ns() >= files.next_check:
-                files = self._checked(files)
+                files = self._checked()
             try:
                 return operation(files, *args, **kwargs)
             except lmdb.Error as error:
-                if attempt == ATTEMPTS:
-                    raise
-                attempt += 1
-                self._recover(files, error)
+                if self._files is files:  # or else it was closed while the operation ran, by a fork or another thread
+                    attempts -= 1
+                    if not attempts:
+                        raise
+                    self._recover(files, error)
 
-    def _checked(self, files: Files | None) -> Files:
-        now = time.monotonic_ns()
-        # The process id: a fork of which Python was not told (uWSGI without py-call-osafterfork).
-        if files is not None and files.pid == os.getpid() and not files.gone():
-            files.next_check = now + int(NOTICE * 1e9)
-            return files
+    def _checked(self) -> Files:
+        """The open files, or new ones where those that were open are gone or belong to the process that forked."""
         with self._opening:
-            if self._files is files and files is not None:
-                self.close()
+            now = time.monotonic_ns()
+            if self._files is not None:
+                # The process id: a fork of which Python was not told (uWSGI without py-call-osafterfork).
+                if self._files.pid != os.getpid() or self._files.gone():
+                    self.close()
+                else:
+                    self._files.next_check = now + int(NOTICE * 1e9)
             if self._files is None:
                 self._files = open_files(self._folder, self._max_size)
             return self._files
@@ -116,7 +118,7 @@ class EmbeddedStore(Store):
         """Put right what made an operation fail, so that it can be tried again; raise ``error`` if nothing can."""
         with self._opening:
             if self._files is not files:
-                return  # it was closed while the operation ran, by a fork or another thread
+                return
             if isinstance(error, lmdb.ReadersFullError):
                 if not files.slots.reader_check() + files.entries.reader_check():
                     raise error
@@ -155,6 +157,10 @@ _HOPELESS = (
 )
 
 
+# Every change is committed by name: at the end of a ``with`` block py-lmdb passes over in silence that another thread
+# has closed the file meanwhile, and the change with it.
+
+
 def _now() -> int:
     return time.monotonic_ns() // 1000
 
@@ -188,6 +194,7 @@ def _fill(files: Files, slots: Sequence[bytes], stamp: bytes) -> list[bytes | No
             if value is None:
                 txn.put(slot, stamp)
             held.append(stamp if value is None else value)
+        txn.commit()
     return held
 
 
@@ -198,6 +205,7 @@ def _mark(files: Files, slots: Sequence[bytes], writer: bytes, lease: float, wat
         watched = None if watch is None else _living(txn.get(watch), now)
         for slot in slots:
             txn.put(slot, with_mark(txn.get(slot), writer, now, end))
+        txn.commit()
     return watched
 
 
@@ -206,6 +214,7 @@ def _settle(files: Files, slots: Sequence[bytes], writer: bytes, stamp: bytes) -
     with files.slots.begin(write=True) as txn:
         for slot in slots:
             txn.put(slot, without_mark(txn.get(slot), writer, now, stamp))
+        txn.commit()
 
 
 def _put(files: Files, entry: bytes, value: bytes) -> bool:

@@ -44,6 +44,7 @@ _META = struct.Struct("=IIQQ48s48sQQ")
 _META_AT = 16
 _MAGIC = 0xBEEFC0DE
 _VERSION = 1
+_NO_PAGE = 2**64 - 1
 
 
 class Files:
@@ -65,8 +66,11 @@ class Files:
             self.slots = _open(slots, slots_size, writemap=True)
             self._watch(slots)
             _allocate(self._descriptors[0], slots_size)
+            if 0 < _size_of(entries) < entries_size:
+                os.truncate(entries, entries_size)  # another process was content with less
             self.entries = _open(entries, entries_size, max_dbs=2)
             self._watch(entries)
+            os.ftruncate(self._descriptors[1], entries_size)  # full of holes; a file that is shorter was cut
             self.generations = (self.entries.open_db(b"0"), self.entries.open_db(b"1"))
             self.slots.reader_check()  # frees the places of processes that were killed
             self.entries.reader_check()
@@ -78,7 +82,10 @@ class Files:
         self._sizes = [os.fstat(descriptor).st_size for descriptor in self._descriptors]
 
     def gone(self) -> bool:
-        """Whether one of the files was deleted or cut short: what is mapped is not what other processes will open."""
+        """Whether one of the files was deleted or cut short: what is mapped is not what other processes will open.
+
+        Not to be asked while another thread closes the files.
+        """
         states = map(os.fstat, self._descriptors)
         return any(state.st_nlink == 0 or state.st_size < size for state, size in zip(states, self._sizes, strict=True))
 
@@ -94,7 +101,7 @@ class Files:
     __del__ = close
 
     def remove(self) -> None:
-        """Delete the files, unless somebody else already has. Close them first."""
+        """Delete the files, unless somebody else already has. Ours stay open."""
         with _guard(self.folder):
             if self.gone():
                 return
@@ -231,31 +238,33 @@ def _delete(path: Path) -> None:
     path.with_name(path.name + "-lock").unlink(missing_ok=True)
 
 
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+def _is_sound(path: Path) -> bool:
+    """Whether LMDB may map this file: reading a page behind the end of a file kills the process.
+
+    Others may be writing to it: only what stays the same, or grows with the file, can be judged.
+    """
+    metas = _metas(path)
+    size = _size_of(path)
+    for magic, version, _, map_size, free, main, _, _ in metas:
+        page_size = int.from_bytes(free[:4], sys.byteorder)
+        if magic != _MAGIC or version != _VERSION or page_size != mmap.PAGESIZE or map_size > size:
+            return False
+        for table in (free, main):
+            root = int.from_bytes(table[-8:], sys.byteorder)
+            if root != _NO_PAGE and root * page_size >= size:
+                return False
+    return bool(metas)
 
 
 def _map_size_of(path: Path) -> int:
     return max((meta[3] for meta in _metas(path)), default=0)
 
 
-def _is_sound(path: Path) -> bool:
-    """Whether LMDB may map this file: reading a page behind the end of a file kills the process."""
-    metas = _metas(path)
-    if len(metas) != 2:
-        return False
-    end = _size_of(path)
-    for magic, version, _, _, free, main, last_page, _ in metas:
-        page_size = int.from_bytes(free[:4], sys.byteorder)
-        roots = (int.from_bytes(table[-8:], sys.byteorder) for table in (free, main))
-        if magic != _MAGIC or version != _VERSION or page_size != mmap.PAGESIZE or (last_page + 1) * page_size > end:
-            return False
-        if any(root > last_page and root != 2**64 - 1 for root in roots):
-            return False
-    return True
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _metas(path: Path) -> list[tuple[int, int, int, int, bytes, bytes, int, int]]:

@@ -42,9 +42,9 @@ counts  local  pending  selection  session  switch
 database
 state
 
-# paths: of a write, and of a read, which has to know what its transaction has written
-writes
-cursors  reads
+# paths: of a read and of a write; neither imports the other
+reads  writes
+cursors
 
 # wiring
 connection
