@@ -77,9 +77,15 @@ class ConnectionMixin(_Wrapper):
         # Whatever became of an earlier connection, nothing of it counts any more.
         self.ormcache_writes.forget()
         self.ormcache.connecting()
-        super().connect()
-        self.ormcache.connected()
-        self.ormcache_writes.connected()
+        try:
+            super().connect()
+        finally:
+            # Also where the set-up failed halfway: Django keeps such a connection and goes on with it.
+            if self.connection is not None:
+                self.ormcache.connected()
+                self.ormcache_writes.connected()
+            else:
+                self.ormcache.not_connected()
 
     def make_cursor(self, cursor: Any) -> Any:
         return watched(super().make_cursor(cursor))
@@ -97,7 +103,7 @@ class ConnectionMixin(_Wrapper):
         self.validate_thread_sharing()
         if hasattr(self.__dict__.get("cursor"), "wrapped"):
             self.cursor()
-        if BaseDatabaseWrapper.ensure_connection.__qualname__ != _ENSURE_CONNECTION:
+        if getattr(BaseDatabaseWrapper.ensure_connection, "__qualname__", None) != _ENSURE_CONNECTION:
             self.ensure_connection()
 
     # Endings ----------------------------------------------------------------------------
@@ -116,6 +122,6 @@ class ConnectionMixin(_Wrapper):
         return switch()
 
     def _close(self) -> Any:
-        self.ormcache.closed()
         self.ormcache_writes.forget()
+        self.ormcache.closed()
         return super()._close()  # type: ignore[misc]  # the stubs leave it out

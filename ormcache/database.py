@@ -266,7 +266,9 @@ class Database:
         catalog = self._catalog
         if catalog is None:
             return relations | {EPOCH}
-        return frozenset(name for name in catalog.written(relations) if not self.excludes(name))
+        return frozenset(
+            name for name in catalog.written(relations) if name in (EPOCH, SCHEMA) or not self.excludes(name)
+        )
 
     # Slots --------------------------------------------------------------------------
 

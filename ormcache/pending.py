@@ -23,16 +23,17 @@ class Pending:
         """``settle`` raises StoreUnavailable while the store is away."""
         self._settle = settle
         self._lock = threading.Lock()  # guards the two below
-        self._relations: frozenset[str] = frozenset()
+        # Relation → the write that waits, so that settling one takes away no later one of the same relation
+        self._writes: dict[str, object] = {}
         self._thread: threading.Thread | None = None
 
     @property
     def relations(self) -> frozenset[str]:
-        return self._relations
+        return frozenset(self._writes)
 
     def add(self, relations: frozenset[str]) -> None:
         with self._lock:
-            self._relations |= relations
+            self._writes = {**self._writes, **dict.fromkeys(relations, object())}
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="ormcache-pending", daemon=True)
                 self._thread.start()
@@ -40,11 +41,12 @@ class Pending:
 
     def retry(self) -> None:
         """Settle what waits. Raises StoreUnavailable if the store is still away."""
-        waiting = self._relations
+        waiting = self._writes
         if waiting:
-            self._settle(waiting)
+            self._settle(frozenset(waiting))
             with self._lock:
-                self._relations -= waiting
+                later = {name: write for name, write in self._writes.items() if waiting.get(name) is not write}
+                self._writes = later
 
     def _work(self) -> None:
         pause = threading.Event()  # never set: a sleep that no test's frozen clock stops
@@ -55,7 +57,7 @@ class Pending:
             except StoreUnavailable:
                 continue
             with self._lock:
-                if not self._relations:
+                if not self._writes:
                     self._thread = None
                     return
 

@@ -112,6 +112,13 @@ class _Pickler(pickle.Pickler):
         zoneinfo.ZoneInfo: lambda value: (zoneinfo.ZoneInfo, (value.key,)),
     }
 
+    def reducer_override(self, value: Any) -> Any:
+        cls = type(value)
+        if cls.__name__ in _MULTIRANGES.get(cls.__module__, ()):
+            # psycopg makes them as Multirange[T](…), which leaves the type in the object's own dict.
+            return cls, (list(value),)
+        return NotImplemented
+
 
 def encode(rows: Sequence[Row] | Row | None) -> tuple[bytes, bool]:
     """The bytes of a result, and whether all of its values are immutable. Raises Unencodable.

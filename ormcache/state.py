@@ -72,6 +72,8 @@ class Acquaintances:
         self._lock = threading.Lock()  # guards the two below
         self._databases: OrderedDict[Hashable, Database] = OrderedDict()
         self._last: OrderedDict[Hashable, tuple[Database, Session]] = OrderedDict()
+        #: whose next connection may be in another session than the last one
+        self._unlike: set[Hashable] = set()
         #: what the log has been told, with the alias and the generation of settings that it was told of
         self._told: set[tuple[str, str, int]] = set()
 
@@ -96,10 +98,18 @@ class Acquaintances:
 
     def met(self, key: Hashable, database: Database, session: Session) -> None:
         with self._lock:
+            if key in self._unlike:
+                return
             self._last[key] = (database, session)
             self._last.move_to_end(key)
             while len(self._last) > MOST_DATABASES:
                 self._last.popitem(last=False)
+
+    def altered(self, key: Hashable) -> None:
+        """A pool has got back a connection with something set on it, and will hand it out to whoever comes next."""
+        with self._lock:
+            self._unlike.add(key)
+            self._last.pop(key, None)
 
     def last(self, key: Hashable) -> tuple[Database, Session] | None:
         return self._last.get(key)
@@ -131,6 +141,7 @@ class State:
         #: the DB-API connection that session and database were learned from
         self._learned_from: Any = None
         self._connecting = False
+        self._begun = b""  # the session's fingerprint when it was met
         self._generation = conf.generation
         self._tenant: tuple[Any, ...] = ()
         self._prefix: tuple[Database, bytes, tuple[Any, ...], bytes] | None = None
@@ -156,6 +167,10 @@ class State:
         taken.absorb(self.session)
         self.session = taken
         self.learn()
+
+    def not_connected(self) -> None:
+        """There was none to be had."""
+        self._connecting = False
 
     def learn(self) -> None:
         connection = self._connection
@@ -200,6 +215,7 @@ class State:
         if conf.changes and acquaintances.first_time("settings", self.alias):
             # Under other settings writes may have passed unseen: with ENABLED False, with another blacklist.
             database.renew(EVERYTHING)
+        self._begun = self.session.fingerprint
         if server.shared:
             acquaintances.met(self._key(), database, self.session.copied())
         return None
@@ -274,6 +290,9 @@ class State:
         connection = self._connection.connection
         if connection is not None and self._learned_from is connection:
             self.session.leave(connection)
+            pooled = (self._connection.settings_dict.get("OPTIONS") or {}).get("pool")
+            if pooled and (self.session.obstacle or self.session.fingerprint != self._begun):
+                acquaintances.altered(self._key())
         self.database = None
         self.session = Session()
         self._learned_from = None

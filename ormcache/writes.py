@@ -62,6 +62,7 @@ class Writes:
         #: SQLite: cursors with a SELECT that may be unfinished, each of which keeps the snapshot it began with
         self._open_cursors: weakref.WeakSet[Any] = weakref.WeakSet()
         self._began = False  # by a BEGIN that Django has not sent
+        self._unsure = False  # MySQL may have ended what began that way, by a statement that commits
         self._manual = False  # by SET autocommit = 0
         self._reading = False  # the statement under way is the cache's own miss
         self._renews = False  # everything is to be retired once the connection is made
@@ -84,18 +85,27 @@ class Writes:
 
     def forget(self) -> None:
         """There is no transaction any more, and nothing of it was committed."""
+        self._forget_schema()
         self.dirty = frozenset()
         self.ran = False
         self._began = False
+        self._unsure = False
         self._manual = False
         self._open_cursors.clear()
 
     def _ended(self, *, committed: bool) -> None:
+        self._forget_schema()
         self.dirty = frozenset()
         self.ran = False
         self._began = self._manual
+        self._unsure = False
         undone = not committed and self._state.vendor == "postgresql"
         self._state.session.ended(undone=undone)
+
+    def _forget_schema(self) -> None:
+        """The catalog may have been read inside the transaction, whose changes are undone, or before them."""
+        if SCHEMA in self.dirty and self._state.database is not None:
+            self._state.database.forget_catalog()
 
     # Statements -----------------------------------------------------------------------------
 
@@ -126,12 +136,14 @@ class Writes:
             answer = execute()
         elif self.in_transaction and not plan.statement.commits:
             self.dirty |= written
-            answer = execute()
+            answer = self._marked_while(execute, written) if self._unsure else execute()
         else:
             if state.vendor == "sqlite" and "returning" in plan.statement.names and cursor is not None:
                 # In autocommit SQLite commits such a statement when its rows are fetched, not when it runs.
                 execute = partial(_run_and_fetch, execute, cursor)
             answer = self._marked_while(execute, written)
+            self._catch_up(database, written)
+        self._unsure = self._unsure or (self._began and plan.statement.commits)
         self._follow(database, plan, params, cursor)
         return answer
 
@@ -299,35 +311,39 @@ class Writes:
     # Transactions -------------------------------------------------------------------------
 
     def _run_transaction_control(self, execute: Callable[[], T], statement: Statement) -> T:
-        session = self._state.session
-        word = statement.transaction
+        session, vendor = self._state.session, self._state.vendor
+        word, serial = statement.transaction, session.serial
         if word == "commit" or (word == "autocommit on" and self.in_transaction):
             answer = self.commit(execute)
         elif word == "begin" and statement.commits and self.in_transaction:
             answer = self.commit(execute)  # MySQL commits what is open
+        elif word == "release" and vendor == "sqlite" and self.dirty and not self._connection.in_atomic_block:
+            answer = self._marked_while(execute, self.dirty)  # SQLite commits if it is the outermost one.
         else:
             answer = execute()
         if word == "begin":
             self._began = True
-            session.serial = statement.serial
+            self._unsure = False
+            session.serial = session.serial or statement.serial
             self.ran = statement.serial
         elif word == "rollback":
             self._ended(committed=False)
+        elif word == "prepare":
+            self._ended(committed=True)
         elif word == "savepoint" and statement.savepoint is not None:
             session.savepoint(statement.savepoint)
-            if self._state.vendor == "sqlite" and not self.in_transaction:
+            if vendor == "sqlite" and not self.in_transaction:
                 self._began = True
         elif word == "rollback to" and statement.savepoint is not None:
-            if self._state.vendor == "postgresql":  # MySQL does not take back what was set
+            if vendor == "postgresql":  # MySQL does not take back what was set
                 session.rolled_back_to(statement.savepoint)
-        elif word == "release" and self._state.vendor == "sqlite" and not self._connection.connection.in_transaction:
-            # SQLite: releasing the outermost savepoint commits, which is known only afterwards.
-            dirty = self.dirty
+        elif word == "release" and vendor == "sqlite" and not self._connection.connection.in_transaction:
             self._ended(committed=True)
-            if dirty:
-                self._marked_while(lambda: None, dirty)
         elif word in ("autocommit off", "autocommit on"):
             self._manual = self._began = word == "autocommit off"
+        if statement.chains:
+            self._began = True
+            session.serial = serial
         return answer
 
     def commit(self, commit: Callable[[], T]) -> T:
@@ -337,8 +353,6 @@ class Writes:
             answer = self._marked_while(commit, dirty)
         else:
             answer = commit()
-        if SCHEMA in dirty and self._state.database is not None:
-            self._state.database.forget_catalog()
         self._ended(committed=True)
         return answer
 
@@ -378,8 +392,7 @@ class Writes:
         slots = self._slots(database, relations)
         try:
             writer, version = database.stamps.mark(slots, watch=database.schema)
-            if SCHEMA not in relations and not database.is_version(version):
-                # Somebody has changed the schema: more may hang on these relations than the catalog says.
+            if SCHEMA not in relations:
                 more = self._more(database, relations, version)
                 if more:
                     added = self._slots(database, more)
@@ -392,11 +405,31 @@ class Writes:
         return Marked(relations, slots, writer)
 
     def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:
-        """What hangs on these relations by the catalog as it is now; the epoch where that cannot be told."""
+        """What else hangs on these relations by the catalog as it is now; the epoch where that cannot be told."""
+        if database.is_version(version):
+            # The statements may have been planned by an older catalog than the one of now.
+            return database.closure(relations) - relations
+        # Somebody has changed the schema.
         if version is None or self.in_old_snapshot:
             return EVERYTHING - relations
         database.load_catalog(self._connection.connection)
         return database.closure(relations) - relations
+
+    def _catch_up(self, database: Database, relations: frozenset[str]) -> None:
+        """Retire what a statement in autocommit has reached by a schema that changed after it was planned.
+
+        It may have waited for a lock meanwhile. (A transaction is marked when all of its statements have run.)
+        """
+        if SCHEMA in relations:
+            return
+        try:
+            version = database.stamps.look_up(None, (database.schema,)).vector
+        except StoreUnavailable:
+            database.pending.add(EVERYTHING)
+            return
+        more = self._more(database, relations, version)
+        if more:
+            database.renew(more)
 
     def _settle(self, database: Database, marked: Marked) -> None:
         try:

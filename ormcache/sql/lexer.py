@@ -58,7 +58,8 @@ _RULES: dict[str, list[tuple[str, Kind | str]]] = {
         (r"[bxn]'[^']*'", Kind.LITERAL),
         (r"(?:e|u&)['\"]", _FOREIGN),
         (r"\$\$[\s\S]*?\$\$", Kind.LITERAL),
-        (r"\$(?P<tag>[^\W\d]\w*)\$[\s\S]*?\$(?P=tag)\$", Kind.LITERAL),
+        # The tag counts as it is written, small letters and capitals.
+        (r"\$(?P<tag>[^\W\d]\w*)\$[\s\S]*?\$(?-i:(?P=tag))\$", Kind.LITERAL),
         (r"\$\d+", Kind.PLACEHOLDER),
         (r"[^\W\d][\w$]*", Kind.WORD),
         (_NUMBERS, Kind.NUMBER),
@@ -77,7 +78,8 @@ _RULES: dict[str, list[tuple[str, Kind | str]]] = {
         (r"[bxn]?'(?:[^'\\]|\\[\s\S]|'')*'", Kind.LITERAL),
         (r'"(?:[^"\\]|\\[\s\S]|"")*"', Kind.LITERAL),
         (r"@@?[\w$.`]*|:=", Kind.VARIABLE),
-        (r"(?:\d+\.\d*|\.\d+)(?:e[-+]?\d+)?|\d+e[-+]?\d+|\d+(?![\w$])", Kind.NUMBER),
+        # Unquoted names may begin with a digit, also behind a dot.
+        (r"(?:\d+\.\d*|(?<![\w$`])\.\d+)(?:e[-+]?\d+)?(?![\w$])|\d+e[-+]?\d+(?![\w$])|\d+(?![\w$])", Kind.NUMBER),
         (r"[\w$]+", Kind.WORD),
         (r"[(),;.]", Kind.PUNCTUATION),
         (r"(?:%%|(?!--\s|--$|/\*|#|@|%[sbt](?!\w)|%\(\w+\)[sbt])[-+*/<>=~!%^&|?:])+", Kind.OPERATOR),

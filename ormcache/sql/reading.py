@@ -27,11 +27,11 @@ def read(
     setting = set_config(tokens, words)
     if setting is not None and setting.followed:
         return Statement(Effect.SESSION, digest, names, calls=calls, obstacle=reasons.NOT_A_READ, session=setting)
-    if "into" in words and not WRITING_WORDS & set(words):
+    replaces = any(word == "replace" and words[at + 1 : at + 2] == ["into"] for at, word in enumerate(words))
+    if "into" in words and not replaces and not WRITING_WORDS & set(words):
         # A new table (PostgreSQL), a file or a variable (MySQL)
         return Statement(Effect.OPAQUE, digest, names, calls=calls, obstacle=reasons.NOT_A_READ)
     locking = _locks(words)
-    replaces = any(word == "replace" and words[at + 1 : at + 2] == ["into"] for at, word in enumerate(words))
     if replaces or any(word in WRITING_WORDS and not locked for word, locked in zip(words, locking, strict=True)):
         # A writing WITH; a column that is called so only costs hits.
         return Statement(Effect.WRITE, digest, names, calls=calls, obstacle=reasons.NOT_A_READ)
@@ -62,8 +62,10 @@ def _obstacle(tokens: list[Token], words: list[str], vendor: str, calls: frozens
             return reasons.SESSION_FUNCTION
         if kind is Kind.WORD and words[at] in vocabulary.BARE_CALLS and not _qualified(tokens, at):
             return vocabulary.BARE_CALLS[words[at]]
-        if kind is Kind.LITERAL and vendor == "postgresql" and reads_clock(text):
-            return reasons.CLOCK
+        if kind is Kind.LITERAL and vendor == "postgresql":
+            escaped = text[0] in "eE" and "\\" in text  # could spell anything
+            if escaped or reads_clock(text):
+                return reasons.CLOCK
     for name in sorted(calls - vocabulary.REPEATABLE[vendor]):
         return vocabulary.UNREPEATABLE.get(name, reasons.FUNCTION)
     return None

@@ -49,12 +49,20 @@ def transaction(tokens: list[Token], words: list[str], digest: bytes) -> Stateme
         first = "commit"
     elif first in ("rollback", "abort") and "prepared" not in rest:
         first = "rollback"
+    elif first == "prepare":
+        pass  # PostgreSQL: the session is out of the transaction, whose rows come with COMMIT PREPARED
     elif first != "begin":
-        # Two-phase commit and XA: the rows change when another statement, perhaps another session's, says so.
+        # COMMIT PREPARED and XA: the rows change when another statement, perhaps another session's, says so.
         return Statement(Effect.OPAQUE, digest, obstacle=reasons.NOT_A_READ)
     serial = first == "begin" and bool({"repeatable", "serializable", "snapshot", "immediate", "exclusive"} & set(rest))
     return Statement(
-        Effect.TRANSACTION, digest, obstacle=reasons.NOT_A_READ, transaction=first, savepoint=savepoint, serial=serial
+        Effect.TRANSACTION,
+        digest,
+        obstacle=reasons.NOT_A_READ,
+        transaction=first,
+        savepoint=savepoint,
+        serial=serial,
+        chains="chain" in rest and "no" not in rest,
     )
 
 

@@ -48,4 +48,5 @@ class Statement:
     serial: bool = False  # asks for a snapshot that outlives one statement
     cascades: bool = False  # reaches further relations by its own words (TRUNCATE … CASCADE)
     creates: str | None = None  # the temporary table that it makes, folded
+    chains: bool = False  # another transaction begins at once
     commits: bool = False  # MySQL commits the transaction that is open before it runs this

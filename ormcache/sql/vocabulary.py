@@ -108,7 +108,7 @@ REPEATABLE = {
 
 _CLOCK = """
     now clock_timestamp statement_timestamp transaction_timestamp timeofday curdate curtime sysdate unix_timestamp
-    utc_date utc_time utc_timestamp date datetime julianday strftime unixepoch timediff current_date current_time
+    utc_date utc_time utc_timestamp date time datetime timestamp julianday strftime unixepoch timediff current_date current_time
     current_timestamp localtime localtimestamp
 """
 _RANDOM = """

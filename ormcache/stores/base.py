@@ -70,14 +70,19 @@ def marks_of(value: bytes | None) -> list[tuple[bytes, int]]:
 
 def with_mark(value: bytes | None, writer: bytes, now: int, lease_end: int) -> bytes:
     """The marks of ``value`` that are alive at ``now``, and one more for ``writer``."""
-    alive = [(other, end) for other, end in marks_of(value) if end > now and other != writer]
-    return encode_marks([*alive, (writer, lease_end)])
+    return encode_marks([*_others(value, writer, now), (writer, lease_end)])
 
 
 def without_mark(value: bytes | None, writer: bytes, now: int, stamp: bytes) -> bytes:
     """What a slot holds once ``writer`` has settled: the living marks of others, or else the fresh ``stamp``."""
-    others = [(other, end) for other, end in marks_of(value) if end > now and other != writer]
+    others = _others(value, writer, now)
     return encode_marks(others) if others else stamp
+
+
+def _others(value: bytes | None, writer: bytes, now: int) -> list[tuple[bytes, int]]:
+    if not value or not value.startswith(MARK):
+        return []  # as most slots are
+    return [(other, end) for other, end in marks_of(value) if end > now and other != writer]
 
 
 def encode_marks(marks: Sequence[tuple[bytes, int]]) -> bytes:

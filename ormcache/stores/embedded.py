@@ -34,8 +34,8 @@ T = TypeVar("T")
 class EmbeddedStore(Store):
     """Slots and entries in :mod:`~ormcache.stores.files`.
 
-    Entries come in two generations. What is stored goes to the newer one, look-ups ask both. When the newer one is
-    full, the older one is emptied and changes places with it.
+    Entries come in two generations. What is stored goes to the newer one, and an entry is never in both. When the newer
+    one is full, the older one is emptied and changes places with it.
     """
 
     kind: ClassVar[str] = "embedded"
@@ -58,9 +58,10 @@ class EmbeddedStore(Store):
 
     def close(self) -> None:
         with self._opening:
-            if self._files is not None:
-                self._files.close()
-                self._files = None
+            # In this order: whoever fails because of the close must see that it was closed.
+            files, self._files = self._files, None
+            if files is not None:
+                files.close()
 
     # Operations -----------------------------------------------------------------
 
@@ -145,6 +146,9 @@ class EmbeddedStore(Store):
             self._opening.release()
 
 
+# No hole is large enough for a value, or the file cannot grow because the disk is full.
+_FULL = (lmdb.MapFullError, lmdb.DiskError)
+
 # A file that LMDB finds damaged, and a file of slots that is full. (One of entries makes room by itself.)
 _HOPELESS = (
     lmdb.MapFullError,
@@ -225,19 +229,31 @@ def _put(files: Files, entry: bytes, value: bytes) -> bool:
         try:
             with files.entries.begin(write=True) as txn:
                 files.newer = newer = _newer(txn)
-                generation = files.generations[newer]
+                older, generation = files.generations[1 - newer], files.generations[newer]
                 txn.put(entry, value, db=generation)
+                txn.delete(entry, db=older)
                 state = txn.stat(generation)
                 if state["leaf_pages"] + state["overflow_pages"] + state["branch_pages"] > files.limit:
                     _turn(files, txn)
-        except (lmdb.MapFullError, lmdb.DiskError):
-            # No hole is large enough, or the file cannot grow: the disk is full.
-            with files.entries.begin(write=True) as txn:
-                if _newer(txn) == newer:  # or else another process has just made room
-                    _turn(files, txn)
+                txn.commit()
+        except _FULL:
+            if not _make_room(files, newer):
+                return False
         else:
             return True
     return False
+
+
+def _make_room(files: Files, newer: int) -> bool:
+    """Empty the older generation, if ``newer`` is still the other one: or else another process has just done so."""
+    try:
+        with files.entries.begin(write=True) as txn:
+            if _newer(txn) == newer:
+                _turn(files, txn)
+            txn.commit()
+    except _FULL:
+        return False  # even that takes a few pages: the disk has to have them
+    return True
 
 
 def _remove(files: Files, entries: Sequence[bytes]) -> None:
@@ -245,6 +261,7 @@ def _remove(files: Files, entries: Sequence[bytes]) -> None:
         for entry in entries:
             for generation in files.generations:
                 txn.delete(entry, db=generation)
+        txn.commit()
 
 
 def _newer(txn: lmdb.Transaction[bytes]) -> int:

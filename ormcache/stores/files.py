@@ -54,7 +54,7 @@ class Files:
         self.folder = folder
         self.pid = os.getpid()
         self.next_check = 0  # time.monotonic_ns() at which it is to be asked whether the files are still there
-        self.newer = 0  # which generation of entries was the newer one when last seen; a wrong guess costs one miss
+        self.newer = 0  # the generation of entries that was the newer one when last seen, to be asked first
         self._descriptors: list[int] = []
         self._paths = (folder / f"slots-{boot}", folder / f"entries-{boot}")
         slots, entries = self._paths
