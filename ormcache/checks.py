@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.cache import InvalidCacheBackendError, caches
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from ormcache import conf
 from ormcache.catalog import READERS
@@ -74,15 +74,20 @@ def _check_database(alias: str, *, asked: bool) -> Iterator[checks.CheckMessage]
     config = conf.config_for(alias, given)
     if not config.enabled:
         return
-    yield from _not_outermost(alias, connection)
-    yield from _needless_engine(alias, given, config)
-    yield from _unknown_vendor(alias, connection)
-    yield from _no_store(alias, given, config)
-    yield from _wrong_client(alias, config)
-    yield from _limits_of_cache(alias, config)
-    yield from _foreign_location(alias, config)
-    yield from _in_memory(alias, connection, config)
-    yield from _unseen_writers(alias, given)
+    found = [
+        *_not_outermost(alias, connection),
+        *_needless_engine(alias, given, config),
+        *_unknown_vendor(alias, connection),
+        *_no_store(alias, given, config),
+        *_wrong_client(alias, config),
+        *_limits_of_cache(alias, config),
+        *_foreign_location(alias, config),
+        *_in_memory(alias, connection, config),
+        *_unseen_writers(alias, given),
+    ]
+    yield from found
+    # Under some of these errors there is no connecting, and what is wrong is to be read here, not in a traceback.
+    asked = asked and not any(message.is_serious() for message in found)
     yield from _names_that_match_nothing(alias, connection, config, asked)
 
 
@@ -275,11 +280,15 @@ def _names_that_match_nothing(
 ) -> Iterator[checks.CheckMessage]:
     tables = {table_of(model): model for model in apps.get_models(include_auto_created=True)}
     known = set(tables)
-    if asked:
-        with connection.cursor() as cursor:
-            known |= {name.lower() for name in connection.introspection.table_names(cursor, include_views=True)}
+    missed = {key: unmatched(names, known) for key, names in (("BLACKLIST", config.blacklist), ("ONLY", config.only))}
+    if asked and any(missed.values()):
+        try:
+            with connection.cursor() as cursor:
+                known |= {name.lower() for name in connection.introspection.table_names(cursor, include_views=True)}
+        except DatabaseError:
+            asked = False  # checks also run where images are built, far from any database
     labels = {model._meta.label for model in tables.values()} | {f"{app.label}.*" for app in apps.get_app_configs()}
-    for key, names in (("BLACKLIST", config.blacklist), ("ONLY", config.only)):
+    for key, names in missed.items():
         for name in unmatched(names, known):
             if tables_of(name) is not None:
                 continue  # an app without models

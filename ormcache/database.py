@@ -51,6 +51,7 @@ class Plan:
     unknown: frozenset[str]  # written names that the catalog does not know, folded
     unfollowed: bool  # running it may set anything in the session
     quiet: bool  # running it changes neither rows nor the session nor the transaction
+    catalog: Catalog | None  # that it was made from
 
     @property
     def effect(self) -> Effect:
@@ -136,12 +137,14 @@ class Database:
             self._outdated = True
             self._plans = {}
 
-    def is_current(self, epoch: bytes | None) -> bool | None:
-        """Is the catalog still right at this value of the epoch's slot? None: it cannot be told just now.
+    def is_current(self, plan: Plan, epoch: bytes | None) -> bool | None:
+        """Is a plan's catalog still right at this value of the epoch's slot? None: it cannot be told just now.
 
         Schema changes stamp the epoch too, so that an unchanged epoch needs no further question. Raises
         StoreUnavailable.
         """
+        if plan.catalog is not self._catalog:
+            return False
         if epoch is not None and epoch == self._catalog_epoch:
             return True
         found = self.stamps.look_up(None, (self.epoch, self.schema))
@@ -202,6 +205,7 @@ class Database:
             unknown,
             unfollowed,
             quiet=statement.effect in _QUIET and not kept and not unfollowed and statement.session is None,
+            catalog=catalog,
         )
 
     def blind_plan(self, sql: str) -> Plan:
@@ -210,7 +214,9 @@ class Database:
         safe = statement.effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION)
         safe = safe and statement.calls <= REPEATABLE[self.vendor]
         written = frozenset() if safe else frozenset({EPOCH, SCHEMA})
-        return Plan(statement, reasons.UNIDENTIFIED, frozenset(), (), written, frozenset(), not safe, quiet=False)
+        return Plan(
+            statement, reasons.UNIDENTIFIED, frozenset(), (), written, frozenset(), not safe, quiet=False, catalog=None
+        )
 
     def _obstacle(self, statement: Statement, relations: frozenset[str], catalog: Catalog) -> str | None:
         if statement.effect is not Effect.READ:

@@ -197,7 +197,7 @@ class Read:
         try:
             found = stamps.look_up(None if kept is not None else name, plan.slots)
             # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
-            current = True if found.vector is None else database.is_current(found.epoch)
+            current = True if found.vector is None else database.is_current(plan, found.epoch)
             if current is None:
                 return self._bypass(reasons.MARKED, compiled)
             if not current:

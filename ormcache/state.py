@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import django
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.signals import connection_created
@@ -204,7 +205,9 @@ class State:
             # Another container that has the file has not this one's shared memory.
             config = replace(config, location=beside(str(connection.settings_dict["NAME"])))
         driver = connection.Database
-        runtime = f"{driver.__name__} {getattr(driver, '__version__', '')} Django {django.VERSION[:2]}"
+        # The driver, Django, and the one app of Django's that registers adapters decide the types of values.
+        adapters = apps.is_installed("django.contrib.postgres")
+        runtime = f"{driver.__name__} {getattr(driver, '__version__', '')} {django.VERSION[:2]} {adapters}"
         database = acquaintances.database(self.vendor, server, config, kind, runtime)
         if not server.understood:
             self.session.unfollowed()

@@ -52,6 +52,7 @@ DATABASES = {
     "second_plain": _database("second", "django.db.backends"),
 }
 
+_memcached = [f"{server.host}:{server.port}" for server in RUN.attached("memcached")] or ["127.0.0.1:1"]
 _redis = urllib.parse.urlsplit(RUN.first("redis").url)
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
@@ -65,7 +66,15 @@ CACHES = {
     },
     "memcached": {
         "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
-        "LOCATION": [f"{server.host}:{server.port}" for server in RUN.attached("memcached")] or ["127.0.0.1:1"],
+        "LOCATION": _memcached,
+    },
+    "memcached_one": {
+        "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+        "LOCATION": _memcached[0],
+    },
+    "file": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": str(RUN.own_folder / "cache"),
     },
 }
 

@@ -139,18 +139,14 @@ def _spelled(kind: Kind, text: str) -> str:
 _LEXICAL_SETTINGS = ("sql_mode", "standard_conforming_strings")
 
 #: Words that stand for a setting of another name
-_ALIASES = {
-    ("time", "zone"): "timezone",
-    ("session", "authorization"): "session_authorization",
-    ("xml", "option"): "xmloption",
-}
+_ALIASES = {"time zone": "timezone", "session authorization": "session_authorization", "xml option": "xmloption"}
 _SHORT_ALIASES = {"schema": "search_path", "names": "client_encoding"}
 
 
 def _setting_name(tokens: list[Token]) -> tuple[str, int]:
     """The dotted name at the beginning, and how many tokens it takes."""
     words = [text.lower() for _, text in tokens]
-    alias = _ALIASES.get(tuple(words[:2]))
+    alias = _ALIASES.get(" ".join(words[:2]))
     if alias is not None:
         return alias, 2
     at = 1

@@ -108,8 +108,8 @@ REPEATABLE = {
 
 _CLOCK = """
     now clock_timestamp statement_timestamp transaction_timestamp timeofday curdate curtime sysdate unix_timestamp
-    utc_date utc_time utc_timestamp date time datetime timestamp julianday strftime unixepoch timediff current_date current_time
-    current_timestamp localtime localtimestamp
+    utc_date utc_time utc_timestamp date time datetime timestamp julianday strftime unixepoch timediff current_date
+    current_time current_timestamp localtime localtimestamp
 """
 _RANDOM = """
     rand random randomblob gen_random_uuid gen_random_bytes uuid uuid_short uuid4 uuid7 uuidv4 uuidv7 uuid_generate_v1

@@ -32,79 +32,12 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from ormcache.conf import Config
 from ormcache.stores.base import Store, StoreUnavailable
 from ormcache.stores.idle import Idle
+from ormcache.stores.redis_scripts import DIGESTS, MARK, SETTLE
 
 ASK_AGAIN = 0.1  # seconds
 OUT_OF_MEMORY = "OOM"
 
 T = TypeVar("T")
-
-# The living marks of others in a slot, and the end of the last of them.
-_OTHERS = """
-local function others(key, writer, now)
-  local value = redis.pcall('GET', key)
-  local found, last = {}, 0
-  if type(value) == 'string' and string.byte(value, 1) == 77 and (#value - 1) % 16 == 0 then
-    for at = 2, #value, 16 do
-      local lease_end = struct.unpack('>I8', value, at + 8)
-      if lease_end > now and string.sub(value, at, at + 7) ~= writer then
-        found[#found + 1] = string.sub(value, at, at + 15)
-        last = math.max(last, lease_end)
-      end
-    end
-  end
-  return found, last
-end
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
--- A server without memory may refuse to set, but never to delete. An empty slot retires every entry as well.
-local function set(...)
-  local answer = redis.pcall('SET', ...)
-  if answer.err then
-    if not string.find(answer.err, '^%-?OOM') then error(answer.err) end
-    redis.call('DEL', (...))
-  end
-end
-"""
-
-# KEYS: the slots, and perhaps the slot to watch. ARGV: writer, lease in microseconds, number of slots to mark
-_MARK = (
-    _OTHERS
-    + """
-local writer, lease_end, watched = ARGV[1], now + tonumber(ARGV[2]), false
-if #KEYS > tonumber(ARGV[3]) then
-  watched = redis.pcall('GET', KEYS[#KEYS])
-  if type(watched) ~= 'string' then watched = false end
-end
-for i = 1, tonumber(ARGV[3]) do
-  local marks, last = others(KEYS[i], writer, now)
-  marks[#marks + 1] = writer .. struct.pack('>I8', lease_end)
-  set(KEYS[i], 'M' .. table.concat(marks), 'PX', math.ceil((math.max(last, lease_end) - now) / 1000))
-end
-return watched
-"""
-)
-
-# KEYS: the slots. ARGV: writer, stamp
-_SETTLE = (
-    _OTHERS
-    + """
-for i = 1, #KEYS do
-  local marks, last = others(KEYS[i], ARGV[1], now)
-  if #marks > 0 then
-    set(KEYS[i], 'M' .. table.concat(marks), 'PX', math.ceil((last - now) / 1000))
-  else
-    set(KEYS[i], ARGV[2])
-  end
-end
-"""
-)
-
-
-def _digest(script: str) -> bytes:
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()
-
-
-_DIGESTS = {script: _digest(script) for script in (_MARK, _SETTLE)}
 
 
 class ServerChanged(Exception):
@@ -160,7 +93,7 @@ class Link:
 
     def run(self, script: str, keys: Sequence[bytes], arguments: Sequence[bytes | int]) -> Any:
         try:
-            return self.call(b"EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
+            return self.call(b"EVALSHA", DIGESTS[script], len(keys), *keys, *arguments)
         except NoScriptError:
             return self.call(b"EVAL", script.encode(), len(keys), *keys, *arguments)
 
@@ -173,7 +106,7 @@ class Link:
         # DEL of nothing: a command that a server refuses whenever it refuses to write.
         questions = [(b"INFO", b"server"), (b"INFO", b"replication"), (b"DEL", b"ormcache:")]
         server, replication, deleted, *replies = self._exchange([*questions, *commands])
-        for reply in (server, replication, deleted):
+        for reply in (server, replication):
             if isinstance(reply, Exception):
                 raise reply
         facts = dict(line.split(":", 1) for line in (server + b"\n" + replication).decode().splitlines() if ":" in line)
@@ -181,6 +114,8 @@ class Link:
             raise StoreUnavailable("a Redis cluster cannot be the store: a look-up reads many keys at once")
         if facts.get("role", "master") != "master":
             raise RedisConnectionError("the server is a replica")
+        if isinstance(deleted, Exception):
+            raise deleted
         if not facts.get("run_id"):
             raise StoreUnavailable("the server does not tell its run id, so it could come back with old data unnoticed")
         self._asked = now
@@ -302,12 +237,12 @@ def _put(link: Link, entry: bytes, value: bytes, timeout: float | None) -> bool:
 
 def _mark(link: Link, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None) -> bytes | None:
     names = [link.slots + slot for slot in (slots if watch is None else [*slots, watch])]
-    watched: bytes | None = link.run(_MARK, names, (writer, int(lease * 1e6), len(slots)))
+    watched: bytes | None = link.run(MARK, names, (writer, int(lease * 1e6), len(slots)))
     return watched
 
 
 def _settle(link: Link, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
-    link.run(_SETTLE, [link.slots + slot for slot in slots], (writer, stamp))
+    link.run(SETTLE, [link.slots + slot for slot in slots], (writer, stamp))
 
 
 def _remove(link: Link, entries: Sequence[bytes]) -> None:

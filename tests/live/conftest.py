@@ -1,6 +1,44 @@
+from collections.abc import Callable, Iterator
+
 import pytest
+from django.db import connections
 
 
 @pytest.fixture(autouse=True)
 def _live(database: None) -> None:
     """Every test here talks to the database that ``--engine`` names, and commits for real."""
+
+
+@pytest.fixture
+def ddl(database: None) -> Iterator[Callable[[str, str], None]]:
+    """``ddl(create, drop)``: runs ``create`` through the cache's connection now, and ``drop`` past it after the test."""
+    drops = []
+
+    def execute(sql: str, using: str) -> None:
+        with connections[using].cursor() as cursor:
+            cursor.execute(sql)
+
+    def run(create: str, drop: str = "") -> None:
+        execute(create, "default")
+        drops.append(drop)
+
+    yield run
+    connections["default"].close()
+    for drop in filter(None, reversed(drops)):
+        execute(drop, "plain")
+
+
+@pytest.fixture
+def wal(engine: str, database: None) -> Iterator[None]:
+    """SQLite: readers keep their snapshot while a writer commits."""
+    if engine != "sqlite":
+        yield
+        return
+    connections.close_all()
+    with connections["plain"].cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode = WAL")
+    yield
+    connections.close_all()
+    with connections["plain"].cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode = DELETE")
+        assert cursor.fetchone() == ("delete",)

@@ -1,0 +1,76 @@
+"""What Redis runs by itself, atomically: marking and settling, by its own clock.
+
+Slots have the form of :mod:`ormcache.stores.base`: 77 is the letter that marks begin with, a record has 16 bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+# The living marks of others in a slot, and the end of the last of them.
+_OTHERS = """
+local function others(key, writer, now)
+  local value = redis.pcall('GET', key)
+  local found, last = {}, 0
+  if type(value) == 'string' and string.byte(value, 1) == 77 and (#value - 1) % 16 == 0 then
+    for at = 2, #value, 16 do
+      local lease_end = struct.unpack('>I8', value, at + 8)
+      if lease_end > now and string.sub(value, at, at + 7) ~= writer then
+        found[#found + 1] = string.sub(value, at, at + 15)
+        last = math.max(last, lease_end)
+      end
+    end
+  end
+  return found, last
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+-- A server without memory may refuse to set, but never to delete. An empty slot retires every entry as well.
+local function set(...)
+  local answer = redis.pcall('SET', ...)
+  if answer.err then
+    if not string.find(answer.err, '^%-?OOM') then error(answer.err) end
+    redis.call('DEL', (...))
+  end
+end
+"""
+
+# KEYS: the slots, and perhaps the slot to watch. ARGV: writer, lease in microseconds, number of slots to mark
+MARK = (
+    _OTHERS
+    + """
+local writer, lease_end, watched = ARGV[1], now + tonumber(ARGV[2]), false
+if #KEYS > tonumber(ARGV[3]) then
+  watched = redis.pcall('GET', KEYS[#KEYS])
+  if type(watched) ~= 'string' then watched = false end
+end
+for i = 1, tonumber(ARGV[3]) do
+  local marks, last = others(KEYS[i], writer, now)
+  marks[#marks + 1] = writer .. struct.pack('>I8', lease_end)
+  set(KEYS[i], 'M' .. table.concat(marks), 'PX', math.ceil((math.max(last, lease_end) - now) / 1000))
+end
+return watched
+"""
+)
+
+# KEYS: the slots. ARGV: writer, stamp
+SETTLE = (
+    _OTHERS
+    + """
+for i = 1, #KEYS do
+  local marks, last = others(KEYS[i], ARGV[1], now)
+  if #marks > 0 then
+    set(KEYS[i], 'M' .. table.concat(marks), 'PX', math.ceil((last - now) / 1000))
+  else
+    set(KEYS[i], ARGV[2])
+  end
+end
+"""
+)
+
+
+def _digest(script: str) -> bytes:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()
+
+
+DIGESTS = {script: _digest(script) for script in (MARK, SETTLE)}

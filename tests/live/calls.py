@@ -1,0 +1,86 @@
+"""What tests of the protocol read and write, in this process or in another one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connections, transaction
+
+from tests.process import stop
+from tests.shop.models import Author, Genre
+
+
+def names(using: str = "default") -> list[str]:
+    return sorted(Author.objects.using(using).values_list("name", flat=True))
+
+
+def genres(using: str = "default") -> list[str]:
+    return sorted(Genre.objects.using(using).values_list("name", flat=True))
+
+
+def add(name: str, using: str = "default") -> None:
+    """One INSERT in autocommit."""
+    Author.objects.using(using).create(name=name)
+
+
+def add_atomically(name: str, using: str = "default") -> None:
+    with transaction.atomic(using=using):
+        Author.objects.using(using).create(name=name)
+
+
+def rename_atomically(old: str, new: str) -> None:
+    with transaction.atomic():
+        Author.objects.filter(name=old).update(name=new)
+        stop("written")
+
+
+def run(sql: str, *params: Any, using: str = "default") -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, params or None)
+
+
+def is_cached(read: Callable[[], Any], using: str = "default") -> bool:
+    """Was the second of two equal reads a hit?"""
+    first = read()
+    counts = connections[using].ormcache.counts
+    before = counts.snapshot()["hits"]
+    again = read()
+    assert again == first
+    return counts.snapshot()["hits"] > before
+
+
+def eventually(check: Callable[[], Any], within: float = 20.0) -> Any:
+    """The first true answer of ``check``; fails when there is none in time."""
+    deadline = time.monotonic() + within
+    while True:
+        answer = check()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"not within {within} seconds"
+        time.sleep(0.01)
+
+
+def leftovers() -> list[str]:
+    """What a transaction has left behind in the connections of this thread; empty if all is clean."""
+    found = []
+    for connection in connections.all(initialized_only=True):
+        state = getattr(connection, "ormcache", None)
+        if state is None:
+            continue
+        writes, session = connection.ormcache_writes, state.session
+        left = {
+            "dirty": writes.dirty,
+            "in transaction": connection.connection is not None and writes.in_transaction,
+            "open cursors": writes.open_cursors,
+            "serial": session.serial,
+            "settings before": session._before,
+            "local settings": session._local,
+            "savepoints": session._savepoints,
+            "connecting": state.is_connecting,
+        }
+        found += [f"{connection.alias}: {what}: {value!r}" for what, value in left.items() if value]
+        if state.database is not None and state.database.pending.relations:
+            found.append(f"{connection.alias}: pending: {sorted(state.database.pending.relations)}")
+    return found

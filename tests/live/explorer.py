@@ -1,0 +1,298 @@
+"""The real reading and writing code, step by step, in any order.
+
+An :class:`Explorer` runs readers and writers as actors, one step at a time (from one point to the next). After every
+step it judges what a reader that came just now would be served, and what the readers were served that have come to
+their end. The version of the data is the number of rows: writers only add.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections, transaction
+
+from ormcache.stores.base import Store, last_lease_end, marks_of, with_mark, without_mark
+from tests.live.actors import PATIENCE, Actor
+from tests.live.calls import leftovers
+from tests.shop.models import Genre
+
+#: Where an explored actor stands still: before everything that others could notice or that could notice others
+STEPS = frozenset(
+    {"before look_up", "before fill", "before query", "before put", "before mark", "before commit", "before settle"}
+    | {"before rollback"}
+)
+MOST_ACTORS = 4
+
+
+class MemoryStore(Store):
+    """The contract of a store in two dicts. A test may take slots away, and freeze it to look without touching."""
+
+    kind = "memory"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots: dict[bytes, bytes] = {}
+        self.entries: dict[bytes, bytes] = {}
+        self.frozen = False
+
+    def _look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
+        value = None if entry is None else self.entries.get(entry)
+        return value, [self._living(slot) for slot in slots]
+
+    def _fill(self, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
+        if not self.frozen:
+            for slot in slots:
+                if self._living(slot) is None:
+                    self.slots[slot] = stamp
+        return [self._living(slot) for slot in slots]
+
+    def _put(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
+        if not self.frozen:
+            self.entries[entry] = value
+        return not self.frozen
+
+    def _mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None) -> bytes | None:
+        watched = None if watch is None else self._living(watch)
+        now = self._now()
+        for slot in slots:
+            self.slots[slot] = with_mark(self.slots.get(slot), writer, now, now + int(lease * 1e6))
+        return watched
+
+    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
+        for slot in slots:
+            self.slots[slot] = without_mark(self.slots.get(slot), writer, self._now(), stamp)
+
+    def _remove(self, entries: Sequence[bytes]) -> None:
+        for entry in entries:
+            self.entries.pop(entry, None)
+
+    def evict(self, chosen: random.Random) -> None:
+        """Lose a stamp. (The loss of a mark is a limit that the protocol names.)"""
+        stamps = [slot for slot, value in sorted(self.slots.items()) if not marks_of(value)]
+        if stamps:
+            del self.slots[chosen.choice(stamps)]
+
+    def _now(self) -> int:
+        return int(self._clock() * 1e6)
+
+    def _living(self, slot: bytes) -> bytes | None:
+        value = self.slots.get(slot)
+        return None if marks_of(value) and last_lease_end(value or b"") <= self._now() else value
+
+
+# What actors do ---------------------------------------------------------------------
+
+
+def read() -> int:
+    return Genre.objects.count()
+
+
+def write() -> None:
+    Genre.objects.create(name="g")
+
+
+def write_atomically() -> None:
+    with transaction.atomic():
+        Genre.objects.create(name="g")
+
+
+def write_twice() -> None:
+    with transaction.atomic():
+        Genre.objects.create(name="g")
+        read()
+        with transaction.atomic():
+            Genre.objects.create(name="g")
+
+
+def write_and_undo() -> None:
+    with transaction.atomic():
+        Genre.objects.create(name="g")
+        read()
+        transaction.set_rollback(True)
+
+
+WRITES = (write, write_atomically, write_twice, write_and_undo)
+
+
+@dataclass
+class Run:
+    """One schedule and what came of it."""
+
+    path: list[str] = field(default_factory=list)
+    wrong: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.wrong}\n" + "\n".join(f"  {step}" for step in self.path)
+
+
+class Explorer:
+    """Schedules on one database and one store. SQLite lets one writer in at a time, and so do schedules."""
+
+    def __init__(self, engine: str, store: MemoryStore | None) -> None:
+        self._one_writer = engine == "sqlite"
+        self._steps = STEPS | {"before write"} if self._one_writer else STEPS
+        self._store = store
+        self._workers = ThreadPoolExecutor(MOST_ACTORS)
+
+    def close(self) -> None:
+        """Close the connections of the workers, each of them in its own thread."""
+        together = threading.Barrier(MOST_ACTORS)
+
+        def leave() -> list[str]:
+            together.wait(PATIENCE)
+            found = leftovers()
+            connections.close_all()
+            return found
+
+        found = [self._workers.submit(leave) for _ in range(MOST_ACTORS)]
+        left = [item for future in found for item in future.result()]
+        self._workers.shutdown()
+        assert left == []
+
+    def visible(self) -> int:
+        return Genre.objects.using("plain").count()
+
+    def run(
+        self,
+        work: Sequence[Callable[[], Any]],
+        choose: Choose,
+        *,
+        evict: random.Random | None = None,
+    ) -> Run:
+        """Run ``work`` as actors in the order that ``choose`` picks. Ends at the first wrong read."""
+        run = Run()
+        actors = [
+            Actor(function, name=f"{number} {function.__name__}", workers=self._workers)
+            for number, function in enumerate(work)
+        ]
+        began: dict[str, int] = {}
+        writing: Actor | None = None
+        try:
+            while waiting := [actor for actor in actors if actor.at != "end"]:
+                able = [
+                    actor
+                    for actor in waiting
+                    if not (self._one_writer and writing not in (None, actor) and _is_write(actor))
+                ]
+                actor = able[choose([actor.name for actor in able])]
+                if actor.at == "start":
+                    began[actor.name] = self.visible()
+                stood = actor.at
+                if _is_write(actor):
+                    writing = actor
+                actor.on(self._steps.__contains__)
+                # An autocommit statement is over when it is to be settled.
+                if writing is actor and (stood in ("before commit", "before rollback") or actor.at in _NOT_WRITING):
+                    writing = None
+                run.path.append(f"{actor.name}: {stood} -> {actor.at}")
+                if evict is not None and self._store is not None and evict.random() < 0.1:
+                    self._store.evict(evict)
+                    run.path.append("a stamp is lost")
+                run.wrong = self._judge(actor, began)
+                if run.wrong is not None:
+                    break
+        finally:
+            for actor in actors:
+                actor.let_go()
+        for actor in actors:
+            if actor.error is not None and run.wrong is None:
+                raise actor.error
+        return run
+
+    def _judge(self, actor: Actor, began: dict[str, int]) -> str | None:
+        visible = self.visible()
+        if actor.at == "end" and actor.result is not None and not began[actor.name] <= actor.result <= visible:
+            return f"{actor.name} read {actor.result}, began at {began[actor.name]}, now visible {visible}"
+        served = self._served_now()
+        if served != visible:
+            return f"a reader is served {served}, visible {visible}"
+        return None
+
+    def _served_now(self) -> int:
+        """What a read that begins now returns, without leaving a trace in the store."""
+        if self._store is None:
+            return self.visible()
+        self._store.frozen = True
+        try:
+            return read()
+        finally:
+            self._store.frozen = False
+
+
+_NOT_WRITING = ("before settle", "end")
+
+
+def _is_write(actor: Actor) -> bool:
+    return actor.at == "before write"
+
+
+# Choices ------------------------------------------------------------------------------
+
+#: The names of the actors that could go on → which one does
+Choose = Callable[[list[str]], int]
+
+
+class Enumeration:
+    """All sequences of choices, depth first: ``for choose in Enumeration(1000): ...`` until no order is left."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Choose]:
+        prefix: list[int] = []
+        while self.count < self._limit:
+            self.count += 1
+            made: list[tuple[int, int]] = []  # (choice, number of choices)
+            yield _replaying(prefix, made)
+            while made and made[-1][0] + 1 >= made[-1][1]:
+                made.pop()
+            if not made:
+                return
+            prefix = [choice for choice, _ in made]
+            prefix[-1] += 1
+
+
+def _replaying(prefix: list[int], made: list[tuple[int, int]]) -> Choose:
+    def choose(able: list[str]) -> int:
+        choice = prefix[len(made)] if len(made) < len(prefix) else 0
+        made.append((choice, len(able)))
+        return choice
+
+    return choose
+
+
+def any_order(chosen: random.Random) -> Choose:
+    return lambda able: chosen.randrange(len(able))
+
+
+def few_changes(chosen: random.Random, changes: int = 3, steps: int = 30) -> Choose:
+    """By priority, with a few moments at which the running one falls behind: finds deep faults soon.
+
+    (S. Burckhardt et al., "A randomized scheduler with probabilistic guarantees of finding bugs")
+    """
+    priorities: dict[str, float] = {}
+    moments = {chosen.randrange(steps) for _ in range(changes)}
+    step = itertools.count()
+
+    def choose(able: list[str]) -> int:
+        for name in able:
+            if name not in priorities:
+                priorities[name] = chosen.random()
+        first = max(able, key=priorities.__getitem__)
+        if next(step) in moments:
+            priorities[first] = min(priorities.values()) - 1
+        return able.index(first)
+
+    return choose
+
+
+def read_twice() -> int:
+    read()
+    return read()

@@ -1,0 +1,83 @@
+"""Runs the site ``library`` in processes of its own, with the settings that a test says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent.parent
+TIMEOUT = 100  # seconds
+
+
+class Library:
+    """One site on a database of its own beside the one under test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment: dict[str, str] = {}
+        given = settings.DATABASES["default"]
+        self.database = {key: given[key] for key in ("ENGINE", "HOST", "PORT", "USER", "PASSWORD") if given[key]}
+        if "sqlite3" in given["ENGINE"]:
+            self.database["NAME"] = str(folder / "library.sqlite3")
+        else:
+            self.database["NAME"] = f"{given['NAME']}_library"
+            if "mysql" in given["ENGINE"]:
+                self.database["TEST"] = {"CHARSET": "utf8mb4"}
+        #: the site's settings, beside the few that it comes with
+        self.settings: dict[str, Any] = {
+            "DATABASES": {"default": self.database},
+            "ORMCACHE": {"LOCATION": str(folder / "store")},
+        }
+
+    @property
+    def test_database(self) -> str:
+        return f"test_{self.database['NAME']}"
+
+    def manage(self, *arguments: str, fails: bool = False) -> str:
+        """``manage.py`` with these arguments. Returns all that it printed."""
+        return self._run("-m", "django", *arguments, fails=fails)
+
+    def pytest(self, *arguments: str) -> str:
+        return self._run("-m", "pytest", "-p", "no:cacheprovider", "library/checked_by_pytest.py", *arguments)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """``library.<function>(*arguments)`` in a process where the site is set up; what it returns, as JSON has it."""
+        module, _, name = function.rpartition(".")
+        code = (
+            "import django, importlib, json, sys; django.setup();"
+            f"found = getattr(importlib.import_module('library.{module}'), {name!r})(*json.loads(sys.argv[1]));"
+            "print(); print(json.dumps(found))"
+        )
+        return json.loads(self._run("-c", code, json.dumps(arguments)).splitlines()[-1])
+
+    def _run(self, *arguments: str, fails: bool = False) -> str:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", *arguments],
+            cwd=FOLDER,
+            env=os.environ
+            | {
+                "DJANGO_SETTINGS_MODULE": "library.settings",
+                "LIBRARY_SETTINGS": json.dumps(self.settings),
+                "PYTHONPATH": os.pathsep.join([str(FOLDER), str(ROOT)]),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            }
+            | self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            output, _ = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
+            raise AssertionError(f"no end after {TIMEOUT} s; until then:\n{output}") from None
+        assert bool(process.returncode) == fails, output
+        return output

@@ -1,0 +1,129 @@
+"""One fixture for all stores: the contract suite runs on each of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from ormcache.stores.base import Store
+
+TIMEOUT = 0.25
+
+DJANGO_REDIS = "django_redis.cache.RedisCache"
+DJANGOS_REDIS = "django.core.cache.backends.redis.RedisCache"
+PYMEMCACHE = "django.core.cache.backends.memcached.PyMemcacheCache"
+LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
+FILE = "django.core.cache.backends.filebased.FileBasedCache"
+
+KINDS = (
+    "embedded",
+    "redis, django-redis",
+    "redis, django-redis, socket",
+    "redis, Django",
+    "redis, Django, socket",
+    "memcached",
+    "memcached, three servers",
+    "django, locmem",
+    "django, file",
+    "django, redis",
+)
+
+
+@pytest.fixture
+def use_cache() -> Iterator[Callable[..., str]]:
+    """``use_cache(backend, location, **keys)``: the name of an alias in CACHES that leads there, for this test."""
+    overrides = []
+
+    def use(backend: str, location: Any = "", **keys: Any) -> str:
+        from django.conf import settings
+
+        alias = f"tested{len(overrides)}"
+        caches = settings.CACHES | {alias: {"BACKEND": backend, "LOCATION": location, **keys}}
+        override = override_settings(CACHES=caches)
+        override.enable()
+        overrides.append(override)
+        return alias
+
+    yield use
+    while overrides:
+        overrides.pop().disable()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for an embedded store that does not exist yet, in memory where that is possible."""
+    base = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    yield base / "store"
+    shutil.rmtree(base)
+
+
+@pytest.fixture
+def make_store(request: pytest.FixtureRequest, use_cache: Callable[..., str]) -> Iterator[Callable[..., Store]]:
+    """``make_store("redis, Django", **arguments)``: a new store of this kind, on the servers of the run."""
+    stores = []
+    aliases: dict[str, str] = {}
+
+    def alias_of(kind: str) -> str:
+        if kind not in aliases:
+            aliases[kind] = _alias(kind, request, use_cache)
+        return aliases[kind]
+
+    def make(kind: str, **arguments: Any) -> Store:
+        from ormcache.stores.django import DjangoStore
+        from ormcache.stores.embedded import EmbeddedStore
+        from ormcache.stores.memcached import MemcachedStore
+        from ormcache.stores.redis import RedisStore
+
+        store: Store
+        if kind == "embedded":
+            store = EmbeddedStore(request.getfixturevalue("folder"), 64 * 2**20, **arguments)
+        elif kind.startswith("redis"):
+            store = RedisStore(alias_of(kind), TIMEOUT, **arguments)
+        elif kind.startswith("memcached"):
+            store = MemcachedStore(alias_of(kind), TIMEOUT, **arguments)
+        else:
+            store = DjangoStore(alias_of(kind), **arguments)
+        stores.append(store)
+        return store
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+def _alias(kind: str, request: pytest.FixtureRequest, use_cache: Callable[..., str]) -> str:
+    if "redis" in kind:
+        server = request.getfixturevalue("redis_server")
+        location = f"redis://{server.host}:{server.port}/3"
+        if "socket" in kind:
+            if server.unix_socket is None:
+                pytest.skip("the Redis of this run has no socket here")
+            location = f"unix://{server.unix_socket}?db=3"
+        return use_cache(DJANGOS_REDIS if "Django" in kind else DJANGO_REDIS, location)
+    if "memcached" in kind:
+        servers = request.getfixturevalue("memcached_servers")
+        count = 3 if "three" in kind else 1
+        if len(servers) < count:
+            pytest.skip(f"this run has fewer than {count} memcached servers")
+        return use_cache(PYMEMCACHE, [f"{server.host}:{server.port}" for server in servers[:count]])
+    options = {"MAX_ENTRIES": 100_000}
+    if "file" in kind:
+        return use_cache(FILE, str(request.getfixturevalue("tmp_path")), OPTIONS=options)
+    return use_cache(LOCMEM, request.node.nodeid, OPTIONS=options)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store(make_store: Callable[..., Store], kind: str) -> Store:
+    return make_store(kind)

@@ -1,0 +1,212 @@
+"""The breaker, on a store that fails when it is told to; and what marks are made of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ormcache.stores import base
+from ormcache.stores.base import (
+    Store,
+    StoreBusy,
+    StoreUnavailable,
+    encode_marks,
+    is_stamp,
+    last_lease_end,
+    marks_of,
+    with_mark,
+    without_mark,
+)
+from tests.stores.helpers import Clock, stamp
+
+
+class Shaky(Store):
+    kind = "shaky"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.fails: BaseException | None = None
+        self.calls = 0
+        self.resets = 0
+        self.at_work = threading.Semaphore(0)
+        self.go_on: threading.Event | None = None
+
+    def _look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
+        self.calls += 1
+        if self.go_on is not None:
+            self.at_work.release()
+            self.go_on.wait()
+        if self.fails is not None:
+            raise self.fails
+        return b"rows", []
+
+    def _reset(self) -> None:
+        self.resets += 1
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def shaky(clock: Clock) -> Shaky:
+    return Shaky(clock)
+
+
+def fail(store: Shaky) -> None:
+    with pytest.raises(StoreUnavailable):
+        store.look_up(None, [])
+
+
+def test_a_failure_costs_one_call_until_the_back_off_is_over(shaky: Shaky, clock: Clock) -> None:
+    shaky.fails = OSError("gone")
+    assert shaky.available
+    with pytest.raises(StoreUnavailable, match="gone") as raised:
+        shaky.look_up(None, [])
+    assert raised.value.__cause__ is shaky.fails
+    assert not shaky.available
+    for _ in range(5):
+        fail(shaky)
+    assert shaky.calls == 1
+    assert shaky.resets == 1
+    clock.advance(base.FIRST_BACK_OFF)
+    assert shaky.available
+    fail(shaky)
+    assert shaky.calls == 2
+
+
+def test_the_back_off_doubles_up_to_a_bound_and_begins_anew_after_a_success(shaky: Shaky, clock: Clock) -> None:
+    shaky.fails = OSError("gone")
+    waits = []
+    for _ in range(12):
+        fail(shaky)
+        before, began = shaky.calls, clock.now
+        while shaky.calls == before:
+            clock.advance(0.25)
+            fail(shaky)
+        waits.append(clock.now - began)
+        shaky.calls -= 1
+        clock.advance(base.LONGEST_BACK_OFF)
+    assert waits[0] <= 2 * base.FIRST_BACK_OFF
+    assert waits == sorted(waits)
+    assert waits[-1] == base.LONGEST_BACK_OFF
+    shaky.fails = None
+    clock.advance(base.LONGEST_BACK_OFF)
+    assert shaky.look_up(None, []) == (b"rows", [])
+    assert shaky.available
+    shaky.fails = OSError("gone again")
+    fail(shaky)
+    clock.advance(base.FIRST_BACK_OFF)
+    assert shaky.available
+
+
+def test_all_errors_become_store_unavailable(shaky: Shaky) -> None:
+    for error in (ValueError("x"), KeyError("x"), RecursionError("x"), StoreUnavailable("x")):
+        shaky.fails = error
+        fail(shaky)
+        shaky._failures = 0
+
+
+def test_what_must_end_a_program_is_let_through(shaky: Shaky) -> None:
+    shaky.fails = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        shaky.look_up(None, [])
+    assert shaky.available
+
+
+def test_a_busy_store_is_not_away(shaky: Shaky) -> None:
+    shaky.fails = StoreBusy("contended")
+    fail(shaky)
+    fail(shaky)
+    assert shaky.calls == 2
+    assert shaky.available
+
+
+def test_says_so_once_when_a_store_goes_and_once_when_it_comes(
+    shaky: Shaky, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    shaky.fails = OSError("gone")
+    for _ in range(5):
+        fail(shaky)
+        clock.advance(60)
+    shaky.fails = None
+    shaky.look_up(None, [])
+    shaky.look_up(None, [])
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "away" in caplog.messages[0]
+    assert "answers again" in caplog.messages[1]
+
+
+def run_in_threads(count: int, store: Shaky) -> tuple[list[threading.Thread], list[Any]]:
+    answers: list[Any] = []
+
+    def work() -> None:
+        try:
+            answers.append(store.look_up(None, []))
+        except StoreUnavailable as error:
+            answers.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads, answers
+
+
+def test_threads_that_fail_together_count_as_one_failure(shaky: Shaky, clock: Clock) -> None:
+    shaky.fails = OSError("gone")
+    shaky.go_on = threading.Event()
+    threads, answers = run_in_threads(8, shaky)
+    for _ in threads:
+        shaky.at_work.acquire()
+    shaky.go_on.set()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 8
+    clock.advance(base.FIRST_BACK_OFF)
+    assert shaky.available
+
+
+def test_one_thread_probes_while_the_others_fail_at_once(shaky: Shaky, clock: Clock) -> None:
+    shaky.fails = OSError("gone")
+    fail(shaky)
+    clock.advance(base.FIRST_BACK_OFF)
+    shaky.go_on = threading.Event()
+    threads, answers = run_in_threads(1, shaky)
+    shaky.at_work.acquire()
+    for _ in range(3):
+        fail(shaky)  # returns while the probe is still at work
+    assert shaky.calls == 2
+    shaky.fails = None
+    shaky.go_on.set()
+    threads[0].join()
+    assert answers == [(b"rows", [])]
+    assert shaky.look_up(None, []) == (b"rows", [])
+
+
+def test_stamps_and_marks_are_told_apart() -> None:
+    one = stamp()
+    mark = encode_marks([(b"w" * 8, 5)])
+    assert len(mark) == len(one)
+    assert is_stamp(one)
+    assert not is_stamp(mark)
+    assert not is_stamp(one + b"x")
+    assert not is_stamp(None)
+    assert marks_of(one) == marks_of(None) == marks_of(b"") == marks_of(mark + b"x") == []
+    assert marks_of(mark) == [(b"w" * 8, 5)]
+
+
+def test_marks_are_merged_and_taken_away() -> None:
+    one, other, fresh = b"1" * 8, b"2" * 8, stamp()
+    value = with_mark(stamp(), one, now=10, lease_end=70)
+    assert marks_of(value) == [(one, 70)]
+    value = with_mark(value, other, now=20, lease_end=60)
+    assert marks_of(value) == [(one, 70), (other, 60)]
+    assert last_lease_end(value) == 70
+    assert marks_of(without_mark(value, one, 30, fresh)) == [(other, 60)]
+    assert without_mark(value, one, 60, fresh) == fresh  # the other's lease is over
+    assert marks_of(with_mark(value, one, now=65, lease_end=200)) == [(one, 200)]
+    assert without_mark(None, one, 0, fresh) == without_mark(b"rubbish", one, 0, fresh) == fresh

@@ -1,0 +1,343 @@
+"""What every store does. Each test runs on every store, on real servers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ormcache.stores.base import Store, is_stamp, marks_of
+from tests.stores.conftest import KINDS
+from tests.stores.helpers import Child, eventually, name, names, stamp, writer
+
+# Entries ------------------------------------------------------------------------
+
+
+def test_keeps_and_forgets_entries(store: Store) -> None:
+    one, other, absent = names(3)
+    value = bytes(range(256)) * 12
+    assert store.look_up(one, []) == (None, [])
+    assert store.put(one, value, None) is True
+    assert store.put(other, b"", None) is True
+    assert store.look_up(one, [])[0] == value
+    assert store.look_up(other, [])[0] == b""
+    assert store.put(one, b"second", None) is True
+    assert store.look_up(one, [])[0] == b"second"
+    store.remove([one, absent])
+    assert store.look_up(one, [])[0] is None
+    assert store.look_up(other, [])[0] == b""
+    store.remove([])
+
+
+def test_an_entry_lives_until_its_timeout(store: Store) -> None:
+    short, long = names(2)
+    began = time.monotonic()
+    store.put(short, b"short", 1)
+    store.put(long, b"long", 3600)
+    eventually(lambda: store.look_up(short, [])[0] is None, within=5)
+    assert time.monotonic() - began < 4
+    assert store.look_up(long, [])[0] == b"long"
+
+
+def test_a_new_value_without_timeout_outlives_the_old_ones(store: Store) -> None:
+    entry, witness = names(2)
+    store.put(entry, b"old", 1)
+    store.put(witness, b"old", 1)
+    store.put(entry, b"new", None)
+    eventually(lambda: store.look_up(witness, [])[0] is None, within=5)
+    assert store.look_up(entry, [])[0] == b"new"
+
+
+def test_large_values_come_back_whole_or_not_at_all(store: Store) -> None:
+    for size in (100_000, 500_000, 1_000_000, 1_048_000, 1_048_576, 1_100_000, 3_000_000):
+        entry, value = name(), os.urandom(size)
+        kept = store.put(entry, value, None)
+        assert store.look_up(entry, [])[0] == (value if kept else None)
+        if size <= 100_000:
+            assert kept
+
+
+# Slots --------------------------------------------------------------------------
+
+
+def test_looks_up_in_order(store: Store) -> None:
+    slots = names(5)
+    values = [stamp() for _ in slots]
+    for slot, value in zip(slots, values, strict=True):
+        store.settle([slot], writer(), value)
+    entry = name()
+    store.put(entry, b"rows", None)
+    order = [slots[3], name(), slots[0], slots[3], slots[4]]
+    expected = [values[3], None, values[0], values[3], values[4]]
+    assert store.look_up(entry, order) == (b"rows", expected)
+    assert store.look_up(None, order) == (None, expected)
+    assert store.look_up(name(), order) == (None, expected)
+
+
+def test_entries_and_slots_have_names_of_their_own(store: Store) -> None:
+    same = name()
+    first = stamp()
+    store.put(same, b"rows", None)
+    assert store.look_up(same, [same]) == (b"rows", [None])
+    store.fill([same], first)
+    assert store.look_up(same, [same]) == (b"rows", [first])
+    store.remove([same])
+    assert store.look_up(same, [same]) == (None, [first])
+
+
+@pytest.mark.parametrize("length", [1, 16, 60, 200])
+def test_takes_any_bytes_for_a_name(store: Store, length: int) -> None:
+    one, other = b"\x00" + os.urandom(length - 1), b"\xff" + os.urandom(length - 1)
+    first, second = stamp(), stamp()
+    store.settle([one], writer(), first)
+    store.settle([other], writer(), second)
+    store.put(one, b"one", None)
+    store.put(other, b"other", None)
+    assert store.look_up(one, [one, other]) == (b"one", [first, second])
+    assert store.look_up(other, [other, one]) == (b"other", [second, first])
+
+
+def test_fills_only_what_is_empty(store: Store) -> None:
+    empty, stamped, marked = names(3)
+    old, new, who = stamp(), stamp(), writer()
+    store.settle([stamped], writer(), old)
+    store.mark([marked], who, 60)
+    held = store.fill([empty, stamped, marked], new)
+    assert held[:2] == [new, old]
+    assert [other for other, _ in marks_of(held[2])] == [who]
+    assert store.look_up(None, [empty, stamped, marked])[1] == held
+    assert store.fill([empty], stamp()) == [new]
+    assert store.fill([], stamp()) == []
+
+
+def test_a_mark_hides_the_stamp_until_it_is_settled(store: Store) -> None:
+    slot, untouched = names(2)
+    old, new, who = stamp(), stamp(), writer()
+    store.fill([slot, untouched], old)
+    store.mark([slot], who, 60)
+    held = store.look_up(None, [slot, untouched])[1]
+    assert not is_stamp(held[0])
+    assert [other for other, _ in marks_of(held[0])] == [who]
+    assert held[1] == old
+    store.settle([slot], who, new)
+    assert store.look_up(None, [slot, untouched])[1] == [new, old]
+
+
+def test_marks_and_settles_slots_that_hold_nothing(store: Store) -> None:
+    marked, unmarked = names(2)
+    new, who = stamp(), writer()
+    store.mark([marked], who, 60)
+    assert [other for other, _ in marks_of(store.look_up(None, [marked])[1][0])] == [who]
+    store.settle([marked, unmarked], who, new)
+    assert store.look_up(None, [marked, unmarked])[1] == [new, new]
+
+
+def test_marking_twice_is_marking_once(store: Store) -> None:
+    slot, who, new = name(), writer(), stamp()
+    store.mark([slot], who, 60)
+    store.mark([slot, slot], who, 60)
+    assert [other for other, _ in marks_of(store.look_up(None, [slot])[1][0])] == [who]
+    store.settle([slot], who, new)
+    assert store.look_up(None, [slot])[1] == [new]
+
+
+def test_a_settled_slot_has_no_lease(store: Store) -> None:
+    settled, witness = names(2)
+    who, new = writer(), stamp()
+    store.mark([settled, witness], who, 1)
+    store.settle([settled], who, new)
+    eventually(lambda: store.look_up(None, [witness])[1] == [None], within=6)
+    assert store.look_up(None, [settled])[1] == [new]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("abc")), ids="".join)
+def test_a_slot_stays_marked_until_the_last_writer_has_settled(store: Store, order: tuple[str, ...]) -> None:
+    slot = name()
+    writers = {letter: writer() for letter in "abc"}
+    stamps = {letter: stamp() for letter in "abc"}
+    store.fill([slot], stamp())
+    for letter in "abc":
+        store.mark([slot], writers[letter], 60)
+    left = set(writers.values())
+    for letter in order:
+        held = store.look_up(None, [slot])[1][0]
+        assert {other for other, _ in marks_of(held)} == left
+        store.settle([slot], writers[letter], stamps[letter])
+        left.discard(writers[letter])
+    assert store.look_up(None, [slot])[1] == [stamps[order[-1]]]
+
+
+def test_settling_without_a_mark_respects_the_marks_of_others(store: Store) -> None:
+    slot, who = name(), writer()
+    store.mark([slot], who, 60)
+    store.settle([slot], writer(), stamp())
+    assert [other for other, _ in marks_of(store.look_up(None, [slot])[1][0])] == [who]
+
+
+def test_a_mark_that_nobody_settles_runs_out(store: Store) -> None:
+    slot, new = name(), stamp()
+    store.fill([slot], stamp())
+    began = time.monotonic()
+    store.mark([slot], writer(), 1)
+    assert store.look_up(None, [slot])[1] != [None]
+    eventually(lambda: store.look_up(None, [slot])[1] == [None], within=6)
+    assert time.monotonic() - began > 0.95
+    assert store.fill([slot], new) == [new]
+    assert store.look_up(None, [slot])[1] == [new]
+
+
+def test_a_dead_mark_does_not_outlive_its_lease_beside_a_living_one(store: Store) -> None:
+    slot, witness = names(2)
+    dead, alive, new = writer(), writer(), stamp()
+    store.mark([slot, witness], dead, 1)
+    store.mark([slot], alive, 60)
+    eventually(lambda: store.look_up(None, [witness])[1] == [None], within=6)
+    assert alive in {other for other, _ in marks_of(store.look_up(None, [slot])[1][0])}
+    store.settle([slot], alive, new)
+    assert store.look_up(None, [slot])[1] == [new]
+
+
+def test_a_long_lease_is_not_cut_short_by_a_shorter_one(store: Store) -> None:
+    slot, witness = names(2)
+    long, short = writer(), writer()
+    store.mark([slot], long, 60)
+    store.mark([slot, witness], short, 1)
+    eventually(lambda: store.look_up(None, [witness])[1] == [None], within=6)
+    assert long in {other for other, _ in marks_of(store.look_up(None, [slot])[1][0])}
+    store.settle([slot], short, stamp())
+    assert [other for other, _ in marks_of(store.look_up(None, [slot])[1][0])] == [long]
+
+
+def test_marking_tells_what_the_watched_slot_held(store: Store) -> None:
+    slot, watched, empty = names(3)
+    held = stamp()
+    store.settle([watched], writer(), held)
+    assert store.mark([slot], writer(), 60) is None
+    assert store.mark([slot], writer(), 60, watched) == held
+    assert store.mark([slot], writer(), 60, empty) is None
+    assert store.look_up(None, [watched, empty])[1] == [held, None]  # watching marks nothing
+    assert store.mark([slot, watched], writer(), 60, watched) == held
+    assert store.mark([], writer(), 60, watched) != held
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"M", b"Mshort", b"S", b"\x80\x04N.", b"x" * 5000], ids=lambda v: repr(v)[:9])
+def test_rubbish_in_a_slot_is_handed_out_and_settled_over(store: Store, rubbish: bytes) -> None:
+    settled, marked = names(2)
+    who, new = writer(), stamp()
+    store.settle([settled, marked], writer(), rubbish)  # the way in for any bytes
+    assert store.look_up(None, [settled, marked])[1] == [rubbish, rubbish]
+    assert store.fill([settled], stamp()) == [rubbish]
+    store.settle([settled], who, new)
+    store.mark([marked], who, 60)
+    held = store.look_up(None, [settled, marked])[1]
+    assert held[0] == new
+    assert [other for other, _ in marks_of(held[1])] == [who]
+
+
+# Closing, threads, processes ----------------------------------------------------
+
+
+def test_opens_again_after_it_was_closed(store: Store) -> None:
+    slot, entry, old = name(), name(), stamp()
+    store.fill([slot], old)
+    store.put(entry, b"rows", None)
+    for _ in range(3):
+        store.close()
+    assert store.look_up(entry, [slot]) == (b"rows", [old])
+
+
+def test_two_stores_of_one_place_see_each_other(kind: str, make_store: Callable[..., Store]) -> None:
+    slot, entry, old = name(), name(), stamp()
+    first = make_store(kind)
+    first.fill([slot], old)
+    first.put(entry, b"rows", None)
+    first.close()
+    assert make_store(kind).look_up(entry, [slot]) == (b"rows", [old])
+
+
+def test_threads_share_a_store(store: Store) -> None:
+    problems: list[Any] = []
+    start = threading.Barrier(6)
+
+    def work() -> None:
+        try:
+            start.wait()
+            for _ in range(30):
+                slot, entry, who, new = name(), name(), writer(), stamp()
+                value = os.urandom(200)
+                store.mark([slot], who, 60)
+                store.put(entry, value, None)
+                store.settle([slot], who, new)
+                assert store.look_up(entry, [slot]) == (value, [new])
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+def _exchange(store: Store, turns: int) -> None:
+    """What goes wrong as soon as two processes read from one connection."""
+    slot, entry, new = name(), name(), stamp()
+    store.settle([slot], writer(), new)
+    for _ in range(turns):
+        value = os.urandom(300)
+        store.put(entry, value, None)
+        assert store.look_up(entry, [slot]) == (value, [new])
+
+
+def test_parent_and_child_use_a_store_after_a_fork(store: Store, kind: str) -> None:
+    slot, entry, old = name(), name(), stamp()
+    store.fill([slot], old)
+    store.put(entry, b"rows", None)
+    before = store.look_up(entry, [slot])
+
+    def child() -> tuple[bytes | None, list[bytes | None]]:
+        answer = store.look_up(entry, [slot])
+        _exchange(store, 100)
+        grandchild = Child(_exchange, store, 50)
+        _exchange(store, 50)
+        grandchild.result()
+        store.close()
+        return answer
+
+    children = [Child(child) for _ in range(2)]
+    _exchange(store, 100)
+    for forked in children:
+        assert forked.result() == before
+    assert store.look_up(entry, [slot]) == before
+
+
+# Django's locmem and redis-py's pool have locks of their own, which a fork can leave locked for ever.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("django, locmem", "django, redis")])
+def test_forks_while_threads_are_at_work(store: Store) -> None:
+    stop = threading.Event()
+    problems: list[Any] = []
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                _exchange(store, 5)
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(10):
+            Child(_exchange, store, 5).result()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert problems == []

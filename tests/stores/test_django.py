@@ -1,0 +1,149 @@
+"""What only the store on any Django cache has: its lock, and caches that lie."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+
+from ormcache.stores import django as module
+from ormcache.stores.base import StoreBusy, StoreUnavailable, marks_of
+from ormcache.stores.django import DjangoStore
+from tests.servers import free_port
+from tests.stores.conftest import DJANGO_REDIS, LOCMEM
+from tests.stores.helpers import name, names, stamp, writer
+
+DUMMY = "django.core.cache.backends.dummy.DummyCache"
+DATABASE = "django.core.cache.backends.db.DatabaseCache"
+
+
+@pytest.fixture
+def alias(use_cache: Callable[..., str], request: pytest.FixtureRequest) -> str:
+    return use_cache(LOCMEM, request.node.nodeid, OPTIONS={"MAX_ENTRIES": 10_000})
+
+
+@pytest.fixture
+def store(alias: str) -> DjangoStore:
+    return DjangoStore(alias)
+
+
+def test_a_dummy_cache_keeps_nothing_and_refuses_nothing(use_cache: Callable[..., str]) -> None:
+    store = DjangoStore(use_cache(DUMMY))
+    slot, entry, who = name(), name(), writer()
+    assert store.fill([slot], stamp()) == [None]
+    assert store.mark([slot], who, 60, slot) is None
+    store.settle([slot], who, stamp())
+    store.put(entry, b"rows", None)
+    store.remove([entry])
+    assert store.look_up(entry, [slot]) == (None, [None])
+    assert store.available
+
+
+def test_a_cache_in_a_database_is_refused(use_cache: Callable[..., str]) -> None:
+    with pytest.raises(ImproperlyConfigured, match="database"):
+        DjangoStore(use_cache(DATABASE, "cache_table"))
+
+
+@pytest.mark.parametrize("foreign", ["text", 5, None, b"bytes".decode(), ["S"], object], ids=repr)
+def test_values_that_are_no_bytes_are_nothing(store: DjangoStore, alias: str, foreign: Any) -> None:
+    slot, entry = name(), name()
+    store.fill([slot], stamp())
+    store.put(entry, b"rows", None)
+    for key in list(caches[alias]._cache):  # type: ignore[attr-defined]
+        caches[alias].set(key.partition(":1:")[2], foreign, None)
+    assert store.look_up(entry, [slot]) == (None, [None])
+    who, new = writer(), stamp()
+    store.mark([slot], who, 60, slot)
+    assert [other for other, _ in marks_of(store.look_up(None, [slot])[1][0])] == [who]
+    store.settle([slot], who, new)
+    assert store.look_up(None, [slot])[1] == [new]
+
+
+def test_a_cache_that_swallows_its_outage_is_found_out(use_cache: Callable[..., str]) -> None:
+    """A mark that went nowhere must not be taken for one that hides what is about to be committed."""
+    location = f"redis://127.0.0.1:{free_port()}/0?socket_connect_timeout=0.1&socket_timeout=0.1"
+    alias = use_cache(DJANGO_REDIS, location, OPTIONS={"IGNORE_EXCEPTIONS": True})
+    store = DjangoStore(alias)
+    assert store.look_up(name(), names(2)) == (None, [None, None])
+    with pytest.raises(StoreUnavailable):
+        store.mark([name()], writer(), 60)
+
+
+def test_so_is_one_that_drops_what_it_is_told_to_keep(store: DjangoStore, alias: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(type(caches[alias]), "set", lambda *args, **kwargs: None)
+    with pytest.raises(StoreUnavailable, match="did not keep"):
+        store.settle([name()], writer(), stamp())
+
+
+def test_writers_wait_for_each_other(store: DjangoStore, alias: str) -> None:
+    """Two marks that overlap in the middle of a change are both there in the end."""
+    slot, one, two = name(), writer(), writer()
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slowly(value: bytes | None) -> bytes:
+        entered.set()
+        go_on.wait(5)
+        return module.with_mark(value, one, store._now(), store._now() + 60_000_000)
+
+    first = threading.Thread(target=store._change, args=(slot, slowly))
+    first.start()
+    assert entered.wait(5)
+    second = threading.Thread(target=store.mark, args=([slot], two, 60))
+    second.start()
+    second.join(0.1)
+    assert second.is_alive()
+    go_on.set()
+    first.join()
+    second.join()
+    assert {who for who, _ in marks_of(store.look_up(None, [slot])[1][0])} == {one, two}
+
+
+def test_a_lock_that_nobody_gives_back_runs_out(store: DjangoStore, alias: str) -> None:
+    slot, who = name(), writer()
+    caches[alias].add(f"{module._slot(slot)}.lock", "dead", timeout=module.LOCK_SECONDS)
+    began = time.monotonic()
+    store.mark([slot], who, 60)
+    assert 0.5 < time.monotonic() - began < module.LOCK_WAIT
+    assert [other for other, _ in marks_of(store.look_up(None, [slot])[1][0])] == [who]
+
+
+def test_a_lock_is_not_waited_for_for_ever(store: DjangoStore, alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOCK_WAIT", 0.1)
+    slot = name()
+    lock = f"{module._slot(slot)}.lock"
+    caches[alias].add(lock, "somebody", timeout=60)
+    with pytest.raises(StoreBusy):
+        store.mark([slot], writer(), 60)
+    assert store.available
+    assert caches[alias].get(lock) == "somebody"
+
+
+def test_the_lock_is_given_back_after_a_failure(store: DjangoStore) -> None:
+    slot = name()
+
+    def fail(value: bytes | None) -> bytes:
+        raise LookupError(slot)
+
+    with pytest.raises(LookupError):
+        store._change(slot, fail)
+    began = time.monotonic()
+    store.mark([slot], writer(), 60)
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("skew", [-20, 20])
+def test_hosts_whose_clocks_differ_keep_each_others_marks(alias: str, skew: float) -> None:
+    here, there = DjangoStore(alias), DjangoStore(alias, wall_clock=lambda: time.time() + skew)
+    slot, one, two = name(), writer(), writer()
+    here.mark([slot], one, 60)
+    there.mark([slot], two, 60)
+    there.settle([slot], two, stamp())
+    assert [who for who, _ in marks_of(here.look_up(None, [slot])[1][0])] == [one]
+    new = stamp()
+    here.settle([slot], one, new)
+    assert there.look_up(None, [slot])[1] == [new]

@@ -1,0 +1,692 @@
+"""What only the embedded store has: files, their owner, their room, their damage."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+
+from ormcache.stores import embedded, files
+from ormcache.stores.base import StoreUnavailable, is_stamp, marks_of
+from ormcache.stores.embedded import EmbeddedStore
+from tests.stores.helpers import Child, Clock, eventually, name, names, stamp, writer
+
+MIB = 2**20
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users, which takes root")
+
+
+@pytest.fixture
+def make(folder: Path) -> Iterator[Callable[..., EmbeddedStore]]:
+    stores = []
+
+    def make(**arguments: Any) -> EmbeddedStore:
+        store = EmbeddedStore(**{"folder": folder, "max_size": 64 * MIB} | arguments)
+        stores.append(store)
+        return store
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(make: Callable[..., EmbeddedStore]) -> EmbeddedStore:
+    return make()
+
+
+def data_file(folder: Path, what: str) -> Path:
+    (path,) = (path for path in folder.iterdir() if path.name.startswith(what) and not path.name.endswith("-lock"))
+    return path
+
+
+def in_new_process(function: Callable[[], Any]) -> Any:
+    return Child(function).result()
+
+
+# Where and whose ----------------------------------------------------------------
+
+
+def test_files_are_for_their_owner_alone(store: EmbeddedStore, folder: Path) -> None:
+    store.fill([name()], stamp())
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+def test_the_default_folder_follows_from_the_user_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = files.default_folder()
+    for variable in ("TMPDIR", "HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert files.default_folder() == before
+    assert str(os.geteuid()) in before.name
+
+
+def refused(store: EmbeddedStore, why: str) -> None:
+    for call in (lambda: store.look_up(None, [name()]), lambda: store.mark([name()], writer(), 60)):
+        with pytest.raises(StoreUnavailable, match=why):
+            call()
+        store._failures = 0
+
+
+@needs_root
+def test_refuses_a_folder_of_another_user(store: EmbeddedStore, folder: Path) -> None:
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    refused(store, f"{folder} belongs to user 12345")
+    assert list(folder.iterdir()) == []
+
+
+@needs_root
+@pytest.mark.parametrize("which", ["slots", "slots-lock", "entries", "entries-lock", "guard"])
+def test_refuses_a_file_of_another_user(make: Callable[..., EmbeddedStore], folder: Path, which: str) -> None:
+    make().fill([name()], stamp())
+    what, _, lock = which.partition("-")
+    path = folder / "guard" if which == "guard" else data_file(folder, what)
+    path = path.with_name(path.name + ("-lock" if lock else ""))
+    make().close()
+    in_new_process(lambda: os.chown(path, 12345, 12345))
+    before = path.read_bytes()[:100]
+    in_new_process(lambda: refused(make(), "belongs to user 12345"))
+    assert path.read_bytes()[:100] == before
+
+
+def test_refuses_a_symbolic_link_for_a_folder(store: EmbeddedStore, folder: Path, tmp_path: Path) -> None:
+    folder.symlink_to(tmp_path)
+    refused(store, "symbolic link")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["slots", "entries"])
+def test_refuses_a_symbolic_link_for_a_file(
+    make: Callable[..., EmbeddedStore], folder: Path, tmp_path: Path, what: str
+) -> None:
+    store = make()
+    store.fill([name()], stamp())
+    path = data_file(folder, what)
+    store.close()
+    target = tmp_path / "target"
+    target.write_bytes(b"precious")
+    path.unlink()
+    path.symlink_to(target)
+    refused(make(), "symbolic link")
+    assert target.read_bytes() == b"precious"
+
+
+def test_refuses_a_symbolic_link_for_the_guard(store: EmbeddedStore, folder: Path, tmp_path: Path) -> None:
+    folder.mkdir(mode=0o700)
+    (folder / "guard").symlink_to(tmp_path / "elsewhere")
+    refused(store, "symbolic link")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_refuses_a_folder_that_everybody_may_write_to(store: EmbeddedStore, folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    refused(store, "everybody")
+
+
+def test_a_folder_that_cannot_be_made_is_an_outage_not_a_crash(
+    make: Callable[..., EmbeddedStore], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    refused(make(folder=tmp_path / "file" / "store"), "Not a directory")
+
+
+# Room ---------------------------------------------------------------------------
+
+
+def used(folder: Path) -> int:
+    """Bytes that the files really take."""
+    return sum(path.stat().st_blocks * 512 for path in folder.iterdir() if not path.name.endswith("-lock"))
+
+
+def test_old_entries_go_when_it_is_full_and_stamps_stay(make: Callable[..., EmbeddedStore], folder: Path) -> None:
+    store = make(max_size=8 * MIB)
+    slots, old, who = names(50), stamp(), writer()
+    store.fill(slots, old)
+    store.mark(slots[:1], who, 600)
+    first = name()
+    store.put(first, b"first", None)
+    last = first
+    kept = []
+    for number in range(6000):
+        last = name()
+        assert store.put(last, os.urandom(number * 37 % 9000), None)
+        kept.append(last)
+    assert used(folder) <= 8 * MIB
+    assert store.look_up(first, [])[0] is None
+    assert store.look_up(last, [])[0] is not None
+    # What was stored last is still there, and that is a good part of the room.
+    found = [store.look_up(entry, [])[0] is not None for entry in kept]
+    assert all(found[-200:])
+    assert not any(found[:1000])
+    held = store.look_up(None, slots)[1]
+    assert held[1:] == [old] * 49
+    assert [other for other, _ in marks_of(held[0])] == [who]
+    store.settle(slots[:1], who, old)
+    assert store.look_up(None, slots)[1] == [old] * 50
+
+
+def test_room_is_found_for_values_of_all_sizes_again_and_again(
+    make: Callable[..., EmbeddedStore], folder: Path
+) -> None:
+    store = make(max_size=8 * MIB)
+    refused_sizes = []
+    for number in range(4000):
+        entry, size = name(), (50, 3000, 500, 20_000, 100, 150_000, 4090)[number % 7]
+        if not store.put(entry, bytes(size), None):
+            refused_sizes.append(size)
+        else:
+            assert store.look_up(entry, [])[0] == bytes(size)
+        if number % 50 == 0:
+            store.settle([name()], writer(), stamp())
+    assert refused_sizes == []
+    assert used(folder) <= 8 * MIB
+
+
+def test_an_entry_that_would_push_out_most_others_is_refused(make: Callable[..., EmbeddedStore]) -> None:
+    store = make(max_size=8 * MIB)
+    assert store.put(name(), bytes(200_000), None) is True
+    assert store.put(name(), bytes(2 * MIB), None) is False
+    assert store.available
+
+
+def test_processes_agree_which_entries_are_the_old_ones(make: Callable[..., EmbeddedStore]) -> None:
+    store = make(max_size=8 * MIB)
+    store.look_up(None, [name()])
+
+    def put_many() -> bytes:
+        for _ in range(1500):
+            store.put(name(), os.urandom(2000), None)
+        last = name()
+        store.put(last, b"last", None)
+        return last
+
+    for _ in range(4):
+        last = in_new_process(put_many)
+        assert store.look_up(last, [])[0] == b"last"
+        assert store.put(last, b"newer", None)
+        assert in_new_process(lambda last=last: store.look_up(last, [])[0]) == b"newer"
+
+
+def test_more_slots_than_there_is_room_for_are_a_new_beginning_not_a_refusal(
+    make: Callable[..., EmbeddedStore],
+) -> None:
+    store = make(max_size=4 * MIB)
+    old, first = stamp(), names(10)
+    store.fill(first, old)
+    store.put(b"entry", b"rows", None)
+    lost = 0
+    for _ in range(300):
+        batch, who = names(100), writer()
+        store.mark(batch, who, 60)
+        store.settle(batch, who, old)
+        held = store.look_up(None, batch)[1]
+        lost += held.count(None)
+        assert {value for value in held if value is not None} <= {old}
+    assert store.look_up(None, first)[1] == [None] * 10  # 30,000 slots do not fit; the first are gone
+    assert lost == 0  # but never those just written
+    assert store.available
+
+
+def test_a_full_disk_empties_the_cache_but_takes_stamps(make: Callable[..., EmbeddedStore], tmp_path: Path) -> None:
+    mounted = tmp_path / "small"
+    mounted.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", mounted], check=False).returncode
+    ):
+        pytest.skip("needs to mount a small file system")
+    try:
+        store = make(folder=mounted / "store", max_size=256 * MIB)
+        slot, old = name(), stamp()
+        store.fill([slot], old)
+        assert used(mounted / "store") <= 12 * MIB  # leaves half of the disk to others
+        for _ in range(1500):
+            assert store.put(name(), os.urandom(5000), None)
+        assert used(mounted / "store") <= 12 * MIB
+        entry = name()
+        store.put(entry, b"rows", None)
+        with (mounted / "ballast").open("wb") as ballast, pytest.raises(OSError, match="space"):
+            while True:
+                ballast.write(bytes(MIB))
+                ballast.flush()
+        cached = store.look_up(entry, [])[0]
+        for _ in range(300):
+            who, new = writer(), stamp()
+            store.put(name(), os.urandom(5000), None)
+            store.mark([slot], who, 60)
+            store.settle([slot], who, new)
+            assert store.look_up(None, [slot])[1] == [new]
+        assert store.available
+        assert cached == b"rows"
+        (mounted / "ballast").unlink()
+        assert store.put(name(), os.urandom(5000), None)
+        assert store.available
+        store.close()
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+
+def test_processes_with_different_max_size_share_the_files(make: Callable[..., EmbeddedStore], tmp_path: Path) -> None:
+    slot, old, entry = name(), stamp(), name()
+    go = tmp_path / "go"
+
+    def with_more() -> None:
+        eventually(go.exists)
+        large = make(max_size=64 * MIB)
+        assert large.look_up(entry, [slot]) == (b"rows", [old])
+        for _ in range(8000):
+            assert large.put(name(), os.urandom(5000), None)
+        large.put(entry, b"new rows", None)
+
+    other = Child(with_more)  # forked now: a fork closes the files, and what is tested is that they stay open
+    small = make(max_size=8 * MIB)
+    small.fill([slot], old)
+    small.put(entry, b"rows", None)
+    opened = small._files
+    go.touch()
+    other.result()
+    assert small._files is opened
+    assert small.look_up(entry, [slot]) == (b"new rows", [old])
+    small.put(entry, b"newest", None)
+    assert small.look_up(entry, [slot]) == (b"newest", [old])
+
+    def with_less() -> Any:
+        return make(max_size=4 * MIB).look_up(entry, [slot])
+
+    assert in_new_process(with_less) == (b"newest", [old])
+
+
+# Boots and damage ---------------------------------------------------------------
+
+
+def test_a_new_boot_begins_empty_and_clears_up(
+    make: Callable[..., EmbeddedStore], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make()
+    slot, entry = name(), name()
+    store.fill([slot], stamp())
+    store.put(entry, b"rows", None)
+    store.close()
+    before = set(folder.iterdir())
+    monkeypatch.setattr(files, "boot_id", lambda: "anotherboot")
+    assert store.look_up(entry, [slot]) == (None, [None])
+    assert set(folder.iterdir()) & before == {folder / "guard"}
+
+
+def test_a_boot_has_one_name() -> None:
+    assert files.boot_id() == files.boot_id()
+    assert files.boot_id().isalnum()
+    assert len(files.boot_id()) >= 8
+
+
+def spoil_truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2 // mmap.PAGESIZE * mmap.PAGESIZE)
+
+
+def spoil_cut_header(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def spoil_empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def spoil_garbage(path: Path) -> None:
+    path.write_bytes(os.urandom(path.stat().st_size))
+
+
+def spoil_zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def spoil_foreign(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\x00" + bytes(100_000))
+
+
+def spoil_version(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    for page in (0, mmap.PAGESIZE):
+        struct.pack_into("=I", content, page + 20, 77)
+    path.write_bytes(content)
+
+
+def spoil_root(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    for page in (0, mmap.PAGESIZE):
+        struct.pack_into("=Q", content, page + 16 + 24 + 48 + 40, 2**40)
+    path.write_bytes(content)
+
+
+DAMAGE = (
+    spoil_truncate,
+    spoil_cut_header,
+    spoil_empty,
+    spoil_garbage,
+    spoil_zeros,
+    spoil_foreign,
+    spoil_version,
+    spoil_root,
+)
+
+
+@pytest.mark.parametrize("what", ["slots", "entries"])
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+def test_a_damaged_file_is_an_empty_cache(
+    make: Callable[..., EmbeddedStore], folder: Path, damage: Callable[[Path], None], what: str
+) -> None:
+    store = make()
+    slot, entry, old = name(), name(), stamp()
+    store.fill([slot], old)
+    for _ in range(2000):
+        store.put(name(), os.urandom(1000), None)
+    store.put(entry, b"rows", None)
+    store.close()
+    damage(data_file(folder, what))
+
+    def look() -> Any:
+        fresh = make()
+        answer = fresh.look_up(entry, [slot])
+        new, who = stamp(), writer()
+        fresh.mark([slot], who, 60)
+        fresh.settle([slot], who, new)
+        assert fresh.put(entry, b"new rows", None)
+        assert fresh.look_up(entry, [slot]) == (b"new rows", [new])
+        return answer
+
+    found, (held,) = in_new_process(look)  # in a process of its own: what is tested for is a crash
+    assert (found is None) if what == "entries" else (held is None)
+
+
+def test_damage_that_only_shows_later_begins_anew(make: Callable[..., EmbeddedStore], folder: Path) -> None:
+    """LMDB itself finds it: the pages are there, but they are not what they should be."""
+    store = make()
+    slots = names(3000)
+    store.fill(slots, stamp())
+    store.close()
+    path = data_file(folder, "slots")
+    content = bytearray(path.read_bytes())
+    # Every page but the two that begin the file says that it is of a kind that there is not.
+    for page in range(2, len(content) // mmap.PAGESIZE):
+        struct.pack_into("=H", content, page * mmap.PAGESIZE + 10, 0)
+    path.write_bytes(content)
+
+    def look() -> Any:
+        fresh, new = make(), stamp()
+        fresh.settle(slots[:1], writer(), new)
+        return fresh.look_up(None, slots[:2])[1] == [new, None]
+
+    assert in_new_process(look)
+
+
+@pytest.mark.parametrize("deletion", ["data", "all", "folder"])
+def test_all_processes_leave_files_that_were_deleted(
+    make: Callable[..., EmbeddedStore], folder: Path, deletion: str
+) -> None:
+    """One process goes on with a store whose files somebody deletes, another begins after that."""
+    first = make()
+    slot, entry, old, new = name(), name(), stamp(), stamp()
+    first.fill([slot], old)
+    first.put(entry, b"rows", None)
+    assert first.look_up(entry, [slot]) == (b"rows", [old])
+    if deletion == "folder":
+        shutil.rmtree(folder)
+    else:
+        for path in folder.iterdir():
+            if deletion == "all" or not path.name.endswith(("-lock", "guard")):
+                path.unlink()
+
+    def write() -> float:
+        who = writer()
+        second = make()
+        second.mark([slot], who, 60)
+        second.settle([slot], who, new)
+        return time.monotonic()
+
+    busy = threading.Event()
+    seen = []
+
+    def read() -> None:
+        while not busy.is_set():
+            began = time.monotonic()
+            seen.append((began, first.look_up(entry, [slot])[1]))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    written = in_new_process(write)
+    time.sleep(0.05)  # so that there are look-ups to judge
+    busy.set()
+    reader.join()
+    assert any(began > written for began, _ in seen)
+    # No look-up that began after the write sees the stamp from before it.
+    assert [held for began, held in seen if began > written and held == [old]] == []
+    assert first.look_up(entry, [slot])[1] == [new]
+    assert first.available
+
+
+def test_a_file_that_is_cut_while_open_is_left(store: EmbeddedStore, folder: Path) -> None:
+    slot, old = name(), stamp()
+    store.fill([slot], old)
+    store.look_up(None, [slot])
+    assert store._files is not None
+    os.truncate(data_file(folder, "entries"), 5 * mmap.PAGESIZE)
+    store._files.next_check = 0
+    assert store.look_up(name(), [slot]) == (None, [old])
+    assert store.put(b"entry", b"rows", None)
+
+
+# Processes ----------------------------------------------------------------------
+
+
+def test_many_processes_open_at_once(make: Callable[..., EmbeddedStore]) -> None:
+    slot = name()
+    start = time.monotonic() + 0.3
+
+    def open_and_fill() -> bytes | None:
+        while time.monotonic() < start:
+            time.sleep(0.001)
+        return make().fill([slot], stamp())[0]
+
+    answers = {child.result() for child in [Child(open_and_fill) for _ in range(24)]}
+    assert len(answers) == 1
+    assert is_stamp(answers.pop())
+
+
+def test_many_processes_find_the_damage_at_once(make: Callable[..., EmbeddedStore], folder: Path) -> None:
+    store = make()
+    slot, old = name(), stamp()
+    store.fill([slot], old)
+    store.close()
+    spoil_truncate(data_file(folder, "slots"))
+    start = time.monotonic() + 0.3
+
+    def open_and_fill() -> bytes | None:
+        while time.monotonic() < start:
+            time.sleep(0.001)
+        return make().fill([slot], stamp())[0]
+
+    answers = {child.result() for child in [Child(open_and_fill) for _ in range(16)]}
+    assert len(answers) == 1
+    assert old not in answers
+
+
+def test_readers_that_were_killed_do_not_use_up_the_places(
+    make: Callable[..., EmbeddedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "READERS", 8)
+    store = make()
+    store.look_up(None, [name()])
+    store.close()
+
+    def read_and_die() -> None:
+        fresh = make()
+        fresh.look_up(None, [name()])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for _ in range(20):
+        Child(read_and_die).killed()
+    assert make().look_up(None, [name()]) == (None, [None])
+
+
+def test_readers_that_are_killed_while_it_is_open_make_room(
+    make: Callable[..., EmbeddedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "READERS", 4)
+    store = make()
+    store.fill([name()], stamp())  # open, but no reader yet
+
+    def read_and_die() -> None:
+        fresh = make()
+        # Checking for dead readers on opening would hide what is tested here: that it is done when the places are full.
+        fresh.look_up(None, [name()])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    children = [Child(read_and_die) for _ in range(4)]
+    for child in children:
+        child.killed()
+    assert store.look_up(name(), [name()]) == (None, [None])
+    assert store.available
+
+
+def test_a_writer_killed_in_the_middle_leaves_the_files_whole(make: Callable[..., EmbeddedStore]) -> None:
+    store = make()
+    slot, old = name(), stamp()
+    store.fill([slot], old)
+
+    def die_in_a_transaction() -> None:
+        fresh = make()
+        fresh.look_up(None, [slot])
+        assert fresh._files is not None
+        txn = fresh._files.slots.begin(write=True)
+        txn.put(slot, b"never committed")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for _ in range(3):
+        Child(die_in_a_transaction).killed()
+        who, new = writer(), stamp()
+        assert store.look_up(None, [slot])[1] == [old]
+        store.mark([slot], who, 60)
+        store.settle([slot], who, new)
+        assert store.look_up(None, [slot])[1] == [new]
+        old = new
+
+
+def test_a_fork_that_python_is_not_told_of(make: Callable[..., EmbeddedStore], tmp_path: Path) -> None:
+    """uWSGI forks in C, and tells Python only with py-call-osafterfork."""
+    program = f"""
+import ctypes, os, sys, time
+from pathlib import Path
+import django.conf
+django.conf.settings.configure()
+from ormcache.stores.embedded import EmbeddedStore
+store = EmbeddedStore(Path({str(tmp_path / "store")!r}), {8 * MIB})
+old, new = b"S" * 17, b"S" + b"n" * 16
+store.fill([b"slot"], old)
+parents = store._files
+pid = ctypes.PyDLL(None).fork()  # keeps the GIL and runs no hook
+if pid == 0:
+    time.sleep(0.06)  # the process id is looked at with the files
+    held = store.look_up(None, [b"slot"])[1]
+    store.settle([b"slot"], b"writer12", new)
+    os._exit(0 if held == [old] and store._files is not parents else 1)
+_, status = os.waitpid(pid, 0)
+assert status == 0, status
+assert store.look_up(None, [b"slot"])[1] == [new]
+print("well")
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert answer.stdout == "well\n", answer.stderr
+
+
+def test_children_do_not_use_what_their_parent_has_open(store: EmbeddedStore) -> None:
+    store.look_up(None, [name()])
+    before = store._files
+    assert before is not None
+
+    def child() -> bool:
+        return store._files is None
+
+    assert in_new_process(child)
+    with pytest.raises(lmdb.Error):
+        before.slots.begin()
+
+
+def test_threads_go_on_while_it_is_closed_again_and_again(store: EmbeddedStore) -> None:
+    problems: list[Any] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                slot, who, new = name(), writer(), stamp()
+                store.mark([slot], who, 60)
+                assert who in (store.look_up(None, [slot])[1][0] or b"")
+                store.settle([slot], who, new)
+                assert store.look_up(None, [slot])[1] == [new]
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        store.close()
+        time.sleep(0.002)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+# Times --------------------------------------------------------------------------
+
+
+def test_leases_and_timeouts_are_exact(store: EmbeddedStore) -> None:
+    slot, entry = name(), name()
+    began = time.monotonic()
+    store.mark([slot], writer(), 0.3)
+    store.put(entry, b"rows", 0.3)
+    assert store.look_up(entry, [slot])[0] == b"rows"
+    eventually(lambda: store.look_up(entry, [slot]) == (None, [None]), within=2)
+    assert 0.3 <= time.monotonic() - began < 0.6
+
+
+def test_an_open_guard_is_not_waited_for_for_ever(
+    make: Callable[..., EmbeddedStore], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LONGEST_WAIT", 0.1)
+    clock = Clock()
+    store = make(clock=clock)
+    folder.mkdir(mode=0o700)
+    with files._guard(folder):
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="does not let go"):
+            store.look_up(None, [])
+        assert time.monotonic() - began < 1
+    clock.advance(60)
+    assert store.look_up(None, [name()])[1] == [None]
+
+
+def test_rubbish_among_the_entries_is_no_error(store: EmbeddedStore) -> None:
+    store.put(b"entry", b"rows", None)
+    assert store._files is not None
+    with store._files.entries.begin(write=True) as txn:
+        for generation in store._files.generations:
+            txn.put(b"entry", b"\x01", db=generation)
+        txn.put(embedded.NEWER, b"rubbish")
+    value = store.look_up(b"entry", [])[0]
+    assert value in (None, b"")
+    assert store.put(b"entry", b"rows", None)
+    assert store.look_up(b"entry", [])[0] == b"rows"

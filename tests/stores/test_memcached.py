@@ -1,0 +1,369 @@
+"""What only the memcached store has: whole seconds, items of a bounded size, and several servers."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from pymemcache.client.base import Client
+
+from ormcache.stores.base import StoreBusy, StoreUnavailable, marks_of
+from ormcache.stores.memcached import ATTEMPTS, MemcachedStore
+from tests.servers import Memcached, Server, find_program, free_port
+from tests.stores.conftest import LOCMEM, PYMEMCACHE, TIMEOUT
+from tests.stores.helpers import Clock, eventually, name, names, stamp, writer
+
+Make = Callable[..., MemcachedStore]
+
+
+@pytest.fixture
+def servers(start_server: Callable[[str], Server]) -> list[Server]:
+    return [start_server("memcached") for _ in range(3)]
+
+
+@pytest.fixture
+def server(start_server: Callable[[str], Server]) -> Server:
+    return start_server("memcached")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make(use_cache: Callable[..., str], clock: Clock) -> Iterator[Make]:
+    stores = []
+
+    def make(servers: list[Server], *, options: dict[str, Any] | None = None, **arguments: Any) -> MemcachedStore:
+        locations = [f"{server.host}:{server.port}" for server in servers]
+        alias = use_cache(PYMEMCACHE, locations, OPTIONS=options or {})
+        store = MemcachedStore(alias, TIMEOUT, **{"clock": clock} | arguments)
+        stores.append(store)
+        return store
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+def raw(server: Server) -> Client:
+    return Client((server.host, server.port), timeout=5)
+
+
+def items(server: Server) -> int:
+    with closing(raw(server)) as client:
+        return int(client.stats()[b"curr_items"])
+
+
+def unavailable(call: Callable[[], Any]) -> float:
+    """Seconds until the call failed."""
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        call()
+    return time.monotonic() - began
+
+
+# Several servers ----------------------------------------------------------------
+
+
+def spread(store: MemcachedStore) -> list[bytes]:
+    """Three slots, one on each server."""
+    found: dict[int, bytes] = {}
+    while len(found) < 3:
+        slot = name()
+        found.setdefault(next(iter(store._by_server([_key(slot)])))[0]._address[1], slot)
+    return list(found.values())
+
+
+def _key(slot: bytes) -> str:
+    return "ormcache:s:" + base64.urlsafe_b64encode(slot).decode()
+
+
+def test_a_slot_is_never_looked_for_on_another_server(make: Make, servers: list[Server], clock: Clock) -> None:
+    store = make(servers)
+    slots = spread(store)
+    old = stamp()
+    store.fill(slots, old)
+    assert [items(server) for server in servers] == [1, 1, 1]
+    servers[1].kill()
+    alive = 0
+    for slot in slots:
+        clock.advance(60)
+        try:
+            assert store.look_up(None, [slot])[1] == [old]
+            alive += 1
+        except StoreUnavailable:
+            for _ in range(3):
+                clock.advance(60)
+                unavailable(lambda slot=slot: store.mark([slot], writer(), 60))
+                clock.advance(60)
+                unavailable(lambda slot=slot: store.settle([slot], writer(), stamp()))
+                clock.advance(60)
+                unavailable(lambda slot=slot: store.fill([slot], stamp()))
+    assert alive == 2
+    assert [items(servers[0]), items(servers[2])] == [1, 1]
+    servers[1].start()
+    clock.advance(60)
+    assert sorted(map(bool, store.look_up(None, slots)[1])) == [False, True, True]
+
+
+def test_the_order_of_the_servers_does_not_matter(make: Make, servers: list[Server]) -> None:
+    one, other = make(servers), make(servers[::-1])
+    slots, old = names(30), stamp()
+    one.fill(slots, old)
+    assert other.look_up(None, slots)[1] == [old] * 30
+    who, new = writer(), stamp()
+    other.mark(slots, who, 60)
+    other.settle(slots, who, new)
+    assert one.look_up(None, slots)[1] == [new] * 30
+    assert sum(map(items, servers)) == 30
+    assert min(map(items, servers)) > 0
+
+
+# Outages ------------------------------------------------------------------------
+
+
+def test_a_server_that_hangs_costs_one_timeout_then_nothing(make: Make, server: Server, clock: Clock) -> None:
+    store = make([server])
+    slot, old = name(), stamp()
+    store.fill([slot], old)
+    server.pause()
+    try:
+        assert TIMEOUT * 0.9 < unavailable(lambda: store.look_up(None, [slot])) < 0.6
+        for _ in range(20):
+            assert unavailable(lambda: store.look_up(None, [slot])) < 0.05
+        clock.advance(60)
+        assert unavailable(lambda: store.mark([slot], writer(), 60)) < 0.6
+    finally:
+        server.resume()
+    clock.advance(60)
+    assert eventually(lambda: store.look_up(None, [slot])[1][0] is not None)
+
+
+def test_a_late_reply_is_never_taken_for_the_next_one(make: Make, server: Server, clock: Clock) -> None:
+    store = make([server])
+    slots = names(2)
+    stamps = [stamp(), stamp()]
+    for slot, value in zip(slots, stamps, strict=True):
+        store.settle([slot], writer(), value)
+    for _ in range(3):
+        server.pause()
+        try:
+            unavailable(lambda: store.look_up(None, slots[:1]))
+        finally:
+            server.resume()
+        clock.advance(60)
+        assert store.look_up(None, slots[1:])[1] == [stamps[1]]
+        assert store.look_up(None, slots[:1])[1] == [stamps[0]]
+
+
+def test_a_restarted_server_is_found_again_and_is_empty(make: Make, server: Server, clock: Clock) -> None:
+    store = make([server])
+    slot, entry = name(), name()
+    store.fill([slot], stamp())
+    store.put(entry, b"rows", None)
+    server.kill()
+    unavailable(lambda: store.look_up(entry, [slot]))
+    server.start()
+    clock.advance(60)
+    assert store.look_up(entry, [slot]) == (None, [None])
+
+
+def test_an_idle_connection_that_the_server_closed_is_no_failure(make: Make, server: Server) -> None:
+    store = make([server])
+    store.fill([name()], stamp())
+    server.restart()
+    time.sleep(0.1)  # a connection that was used this moment is not looked at
+    assert store.look_up(None, [name()])[1] == [None]
+
+
+def test_the_options_of_the_alias_do_not_decide_its_timeouts(make: Make, server: Server) -> None:
+    options = {"timeout": 20, "connect_timeout": 20, "ignore_exc": True, "retry_attempts": 5, "default_noreply": True}
+    store = make([server], options=options)
+    slot, old = name(), stamp()
+    assert store.fill([slot], old) == [old]
+    server.pause()
+    try:
+        assert unavailable(lambda: store.look_up(None, [slot])) < 0.6
+    finally:
+        server.resume()
+
+
+# Room ---------------------------------------------------------------------------
+
+
+def test_a_value_above_the_items_limit_is_refused_and_kept_to_the_last_byte_below(make: Make, server: Server) -> None:
+    store = make([server])
+    for size in (2**20 - 600, 2**20 - 512, 2**20 - 511, 2**20, 2**20 + 1, 5 * 2**20):
+        entry = name()
+        kept = store.put(entry, b"x" * size, None)
+        assert kept == (size <= 2**20 - 512)
+        assert store.look_up(entry, [])[0] == (b"x" * size if kept else None)
+    assert store.available
+
+
+@pytest.fixture
+def small_server() -> Iterator[Memcached]:
+    """A memcached that says no when it is full, instead of forgetting something."""
+    program, port = find_program("memcached"), free_port()
+    if program is None:
+        pytest.skip("no memcached")
+    command = [str(program), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-u", "root", "-m", "2", "-M", "-I", "512k"]
+    process = subprocess.Popen(command)
+
+    class Small:
+        host = "127.0.0.1"
+
+    small: Any = Small()
+    small.port = port
+    try:
+        with closing(Client(("127.0.0.1", port), timeout=1)) as client:
+
+            def answers() -> bool:
+                try:
+                    return bool(client.version())
+                except OSError:
+                    return False
+
+            eventually(answers)
+        yield small
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_full_server_refuses_no_settle_and_no_mark(make: Make, small_server: Memcached) -> None:
+    store = make([small_server])
+    settled, marked, old = name(), name(), b"S" * 17
+    assert store.put(name(), bytes(600_000), None) is False  # asked the server for its limit
+    store.fill([settled, marked], old)
+    for size in (400_000, 100_000, 30_000, 10_000, 3000, 1000, 300, 200, 150, 120, 100, 90, 80, 70, 60, 50, 40, 30, 17):
+        for _ in range(30_000):
+            if not store.put(name(), bytes(size), None):
+                break
+        else:
+            pytest.fail("it is never full")
+    assert store.available
+    # A mark needs more room than the stamp that it replaces once it holds some writers.
+    writers = [writer() for _ in range(40)]
+    for who in writers:
+        store.mark([marked], who, 60)
+    held = store.look_up(None, [marked])[1][0]
+    assert held != old
+    store.settle([settled], writer(), stamp())
+    assert store.look_up(None, [settled])[1] != [old]
+    assert store.available
+
+
+def test_settles_over_a_slot_that_changes_meanwhile(make: Make, server: Server) -> None:
+    """The change between reading and storing is seen, and the slot read again."""
+    store, other = make([server]), make([server])
+    slot, one, two = name(), writer(), writer()
+    original, turns = store._store, []
+
+    def while_another_marks(*arguments: Any) -> bool:
+        if not turns:
+            turns.append(1)
+            other.mark([slot], two, 60)
+        return original(*arguments)
+
+    store._store = while_another_marks  # type: ignore[method-assign]
+    store.settle([slot], one, stamp())
+    assert [who for who, _ in marks_of(store.look_up(None, [slot])[1][0])] == [two]
+    turns.clear()
+    other.settle([slot], two, stamp())
+    store.mark([slot], one, 60)
+    assert {who for who, _ in marks_of(store.look_up(None, [slot])[1][0])} == {one, two}
+
+
+def test_gives_up_on_a_slot_that_always_changes(make: Make, server: Server) -> None:
+    store, other = make([server]), make([server])
+    slot = name()
+    original, turns = store._store, []
+
+    def while_others_write(*arguments: Any) -> bool:
+        turns.append(1)
+        other.settle([slot], writer(), stamp())
+        return original(*arguments)
+
+    store._store = while_others_write  # type: ignore[method-assign]
+    with pytest.raises(StoreBusy):
+        store.mark([slot], writer(), 60)
+    assert len(turns) == ATTEMPTS
+    assert store.available
+
+
+# Clocks -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skew", [-20, 20])
+def test_hosts_whose_clocks_differ_keep_each_others_marks(make: Make, server: Server, skew: float) -> None:
+    here, there = make([server]), make([server], wall_clock=lambda: time.time() + skew)
+    slot, one, two = name(), writer(), writer()
+    here.mark([slot], one, 60)
+    there.mark([slot], two, 60)
+    there.settle([slot], two, stamp())
+    assert [who for who, _ in marks_of(here.look_up(None, [slot])[1][0])] == [one]
+    new = stamp()
+    here.settle([slot], one, new)
+    assert there.look_up(None, [slot])[1] == [new]
+
+
+def test_a_lease_and_a_timeout_of_more_than_a_month(make: Make, server: Server) -> None:
+    """memcached takes such a number for a date, which is in the past."""
+    store = make([server])
+    slot, entry, who = name(), name(), writer()
+    store.mark([slot], who, 40 * 24 * 3600)
+    store.put(entry, b"rows", 40 * 24 * 3600)
+    value, (held,) = store.look_up(entry, [slot])
+    assert value == b"rows"
+    assert [other for other, _ in marks_of(held)] == [who]
+
+
+def test_a_mark_never_goes_before_its_lease_ends(make: Make, server: Server) -> None:
+    """memcached's seconds begin when they like: one that is asked for is between none and one."""
+    store = make([server])
+    for _ in range(4):
+        slots, began = names(5), time.monotonic()
+        store.mark(slots, writer(), 1)
+        while time.monotonic() - began < 0.95:
+            asked = time.monotonic()
+            held = store.look_up(None, slots)[1]
+            if asked - began < 0.95:
+                assert None not in held
+        time.sleep(0.23)  # another moment of the server's second
+
+
+def test_names_that_are_too_long_for_memcached(make: Make, server: Server) -> None:
+    store = make([server])
+    slots = [bytes([number]) * 400 for number in range(5)]
+    for number, slot in enumerate(slots):
+        store.settle([slot], writer(), b"S" + bytes([number]) * 16)
+    assert store.look_up(None, slots)[1] == [b"S" + bytes([number]) * 16 for number in range(5)]
+
+
+def test_an_alias_that_is_no_memcached_is_refused(use_cache: Callable[..., str]) -> None:
+    with pytest.raises(ImproperlyConfigured, match="not a memcached"):
+        MemcachedStore(use_cache(LOCMEM), TIMEOUT)
+
+
+def test_a_unix_socket(use_cache: Callable[..., str], tmp_path: Any) -> None:
+    program, path = find_program("memcached"), tmp_path / "socket"
+    process = subprocess.Popen([str(program), "-s", str(path), "-u", "root"])
+    try:
+        eventually(path.exists)
+        for location in (f"unix:{path}", str(path)):
+            store = MemcachedStore(use_cache(PYMEMCACHE, location), TIMEOUT)
+            slot, old = name(), stamp()
+            assert store.fill([slot], old) == [old]
+            store.close()
+    finally:
+        process.kill()
+        process.wait()

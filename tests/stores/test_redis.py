@@ -1,0 +1,632 @@
+"""What only the Redis store has: its server's death, rebirth, moods and disguises."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from django.core.exceptions import ImproperlyConfigured
+
+from ormcache.stores import redis as module
+from ormcache.stores.base import StoreUnavailable, is_stamp, marks_of
+from ormcache.stores.redis import RedisStore
+from tests.servers import Server, find_program, free_port
+from tests.stores.conftest import DJANGO_REDIS, DJANGOS_REDIS, LOCMEM, TIMEOUT
+from tests.stores.helpers import Clock, eventually, name, names, stamp, writer
+
+Make = Callable[..., RedisStore]
+
+
+@pytest.fixture
+def server(start_server: Callable[[str], Server]) -> Server:
+    return start_server("redis")
+
+
+@pytest.fixture
+def raw(server: Server) -> Iterator[Any]:
+    with redis.Redis(host=server.host, port=server.port) as client:
+        yield client
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make(use_cache: Callable[..., str], server: Server, clock: Clock) -> Iterator[Make]:
+    """``make()``: a store on this test's own server; ``make(location, backend, **cache settings)`` for others."""
+    stores = []
+
+    def make(location: str = "", backend: str = DJANGO_REDIS, **keys: Any) -> RedisStore:
+        alias = use_cache(backend, location or f"redis://{server.host}:{server.port}/0", **keys)
+        store = RedisStore(alias, TIMEOUT, clock)
+        stores.append(store)
+        return store
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(make: Make) -> RedisStore:
+    return make()
+
+
+def unavailable(call: Callable[[], Any]) -> float:
+    """Seconds until the call failed."""
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        call()
+    return time.monotonic() - began
+
+
+def due() -> None:
+    """Until the store asks again who its server is."""
+    time.sleep(module.ASK_AGAIN)
+
+
+# Outages ------------------------------------------------------------------------
+
+
+def test_a_server_that_hangs_costs_one_timeout_then_nothing(store: RedisStore, server: Server, clock: Clock) -> None:
+    slot, old = name(), stamp()
+    store.fill([slot], old)
+    server.pause()
+    try:
+        assert TIMEOUT * 0.9 < unavailable(lambda: store.look_up(None, [slot])) < 0.6
+        for _ in range(20):
+            assert unavailable(lambda: store.look_up(None, [slot])) < 0.05
+        clock.advance(60)
+        # The next probe has to connect first.
+        assert TIMEOUT * 0.9 < unavailable(lambda: store.look_up(None, [slot])) < 0.6
+    finally:
+        server.resume()
+    clock.advance(60)
+    assert store.look_up(None, [slot])[1] == [old]
+    assert store.available
+
+
+@pytest.mark.parametrize("operation", ["fill", "put", "mark", "settle", "remove"])
+def test_every_operation_gives_up_after_the_timeout(store: RedisStore, server: Server, operation: str) -> None:
+    calls: dict[str, Callable[[], Any]] = {
+        "fill": lambda: store.fill([name()], stamp()),
+        "put": lambda: store.put(name(), b"rows", None),
+        "mark": lambda: store.mark([name()], writer(), 60),
+        "settle": lambda: store.settle([name()], writer(), stamp()),
+        "remove": lambda: store.remove([name()]),
+    }
+    store.look_up(None, [name()])
+    server.pause()
+    try:
+        assert unavailable(calls[operation]) < 0.6
+    finally:
+        server.resume()
+
+
+def test_a_late_reply_is_never_taken_for_the_next_one(store: RedisStore, server: Server, clock: Clock) -> None:
+    slots = names(2)
+    stamps = [stamp(), stamp()]
+    for slot, value in zip(slots, stamps, strict=True):
+        store.settle([slot], writer(), value)
+    for _ in range(3):
+        server.pause()
+        try:
+            unavailable(lambda: store.look_up(None, slots[:1]))
+        finally:
+            server.resume()
+        clock.advance(60)
+        assert store.look_up(None, slots[1:])[1] == [stamps[1]]
+        assert store.look_up(None, slots[:1])[1] == [stamps[0]]
+
+
+class Interruption(BaseException):
+    pass
+
+
+def test_nor_is_the_reply_to_an_interrupted_call(store: RedisStore, server: Server) -> None:
+    """A worker's time limit raises in the middle of a call; what it raises is no Exception."""
+    slots = names(2)
+    stamps = [stamp(), stamp()]
+    for slot, value in zip(slots, stamps, strict=True):
+        store.settle([slot], writer(), value)
+
+    def interrupt(*args: Any) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    server.pause()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Interruption):
+            store.look_up(None, slots[:1])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        server.resume()
+    assert store.available
+    assert store.look_up(None, slots[1:])[1] == [stamps[1]]
+    assert store.look_up(None, slots[:1])[1] == [stamps[0]]
+
+
+def test_nobody_there(make: Make) -> None:
+    store = make(f"redis://127.0.0.1:{free_port()}/0")
+    assert unavailable(lambda: store.look_up(None, [name()])) < 0.5
+    assert not store.available
+
+
+def test_an_idle_connection_that_the_server_closed_is_no_failure(store: RedisStore, raw: Any) -> None:
+    slot, old = name(), stamp()
+    store.fill([slot], old)
+    raw.client_kill_filter(_type="normal", skipme=True)
+    due()
+    assert store.look_up(None, [slot])[1] == [old]
+
+
+def test_threads_that_end_leave_no_connections(store: RedisStore, raw: Any) -> None:
+    def connections() -> int:
+        return len(raw.client_list())
+
+    before = connections()
+    for _ in range(5):
+        threads = [threading.Thread(target=lambda: store.look_up(None, names(3))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert connections() - before <= 4
+    store.close()
+    eventually(lambda: connections() == before)
+
+
+# Rebirth ------------------------------------------------------------------------
+
+
+def test_a_restarted_server_is_found_again_and_is_empty(store: RedisStore, server: Server, clock: Clock) -> None:
+    slot, entry = name(), name()
+    store.fill([slot], stamp())
+    store.put(entry, b"rows", None)
+    server.kill()
+    unavailable(lambda: store.look_up(entry, [slot]))
+    clock.advance(60)
+    unavailable(lambda: store.look_up(entry, [slot]))
+    server.start()
+    clock.advance(60)
+    assert store.look_up(entry, [slot]) == (None, [None])
+    new = stamp()
+    assert store.fill([slot], new) == [new]
+
+
+def test_an_old_snapshot_revives_nothing(make: Make, server: Server, raw: Any, clock: Clock) -> None:
+    store = make()
+    slot, entry, old, new = name(), name(), stamp(), stamp()
+    store.fill([slot], old)
+    store.put(entry, b"rows from before the write", None)
+    raw.save()
+    store.settle([slot], writer(), new)
+    server.kill()
+    server.start()
+    assert raw.dbsize() >= 2  # the snapshot was read
+    clock.advance(60)
+    unavailable(lambda: store.look_up(entry, [slot]))  # the connection is dead
+    clock.advance(60)
+    assert store.look_up(entry, [slot]) == (None, [None])
+    assert make().look_up(entry, [slot]) == (None, [None])
+
+
+def test_nor_does_it_on_a_connection_that_was_idle_meanwhile(make: Make, server: Server, raw: Any) -> None:
+    """The client must not reconnect in silence and go on with the names of the server that was."""
+    store = make()
+    slot, entry, old = name(), name(), stamp()
+    store.fill([slot], old)
+    store.put(entry, b"rows", None)
+    raw.save()
+    store.settle([slot], writer(), stamp())
+    server.kill()
+    server.start()
+    due()
+    assert store.look_up(entry, [slot]) == (None, [None])
+
+
+def replicate(replica: Any, primary: Server) -> None:
+    replica.replicaof(primary.host, primary.port)
+    eventually(lambda: replica.info("replication")["master_link_status"] == "up")
+
+
+def test_a_primary_that_became_a_replica_is_left(
+    store: RedisStore, server: Server, raw: Any, start_server: Callable[[str], Server]
+) -> None:
+    other = start_server("redis")
+    slot, entry, old = name(), name(), stamp()
+    store.fill([slot], old)
+    store.put(entry, b"rows", None)
+    with redis.Redis(host=other.host, port=other.port) as elsewhere:
+        replicate(elsewhere, server)
+        elsewhere.replicaof("NO", "ONE")
+        replicate(raw, other)
+        assert raw.dbsize() >= 2  # everything is still there to be read, on a connection that is still open
+        due()
+        unavailable(lambda: store.look_up(entry, [slot]))
+
+
+def test_a_primary_that_was_a_replica_meanwhile_is_another_one(
+    store: RedisStore, server: Server, raw: Any, start_server: Callable[[str], Server]
+) -> None:
+    other = start_server("redis")
+    slot, entry, old = name(), name(), stamp()
+    store.fill([slot], old)
+    store.put(entry, b"rows", None)
+    with redis.Redis(host=other.host, port=other.port) as elsewhere:
+        replicate(elsewhere, server)
+        elsewhere.replicaof("NO", "ONE")
+        replicate(raw, other)
+        raw.replicaof("NO", "ONE")
+    due()
+    assert store.look_up(entry, [slot]) == (None, [None])
+    new, who = stamp(), writer()
+    store.mark([slot], who, 60)
+    store.settle([slot], who, new)
+    assert store.look_up(None, [slot])[1] == [new]
+
+
+def test_what_is_written_while_the_server_changes_is_written_to_the_new_one(
+    make: Make, server: Server, raw: Any, start_server: Callable[[str], Server]
+) -> None:
+    other = start_server("redis")
+    store = make()
+    slot = name()
+    store.fill([slot], stamp())
+    with redis.Redis(host=other.host, port=other.port) as elsewhere:
+        replicate(raw, other)
+        raw.replicaof("NO", "ONE")
+        elsewhere.ping()
+    due()
+    who, new = writer(), stamp()
+    store.mark([slot], who, 60)
+    assert [mark for mark, _ in marks_of(make().look_up(None, [slot])[1][0])] == [who]
+    store.settle([slot], who, new)
+    assert make().look_up(None, [slot])[1] == [new]
+
+
+def test_a_server_that_takes_no_writes_is_not_read_from_either(store: RedisStore, raw: Any, clock: Clock) -> None:
+    slot, old = name(), stamp()
+    store.fill([slot], old)
+    raw.config_set("min-replicas-to-write", 1)
+    due()
+    unavailable(lambda: store.look_up(None, [slot]))
+    raw.config_set("min-replicas-to-write", 0)
+    clock.advance(60)
+    assert store.look_up(None, [slot])[1] == [old]
+
+
+# Room ---------------------------------------------------------------------------
+
+
+def test_a_full_server_refuses_no_settle_and_no_mark(store: RedisStore, raw: Any) -> None:
+    settled, marked, empty, entry = name(), name(), name(), name()
+    old = stamp()
+    store.fill([settled, marked], old)
+    store.put(entry, b"rows", None)
+    raw.config_set("maxmemory-policy", "noeviction")
+    raw.config_set("maxmemory", 1)
+    who = writer()
+    assert store.put(name(), b"rows", None) is False
+    assert store.fill([empty], stamp()) == [None]
+    store.mark([marked], who, 60)
+    store.settle([settled], who, stamp())
+    # Without room for the new value the slot is emptied, which retires every entry as well.
+    assert store.look_up(entry, [settled, marked]) == (b"rows", [None, None])
+    assert store.available
+    raw.config_set("maxmemory", 0)
+    new = stamp()
+    assert store.fill([settled, marked], new) == [new, new]
+
+
+def test_scripts_are_loaded_again_when_the_server_forgot_them(store: RedisStore, raw: Any) -> None:
+    slot, who, new = name(), writer(), stamp()
+    store.mark([slot], who, 60)
+    raw.script_flush()
+    store.mark([slot], who, 60)
+    raw.script_flush()
+    store.settle([slot], who, new)
+    assert store.look_up(None, [slot])[1] == [new]
+
+
+def test_foreign_values_of_other_types_are_nothing(store: RedisStore, raw: Any) -> None:
+    slot, entry = name(), name()
+    store.fill([slot], stamp())
+    store.put(entry, b"rows", None)
+    for key in raw.keys("ormcache:*"):
+        raw.delete(key)
+        raw.rpush(key, "a list")
+    assert store.look_up(entry, [slot]) == (None, [None])
+    who, new = writer(), stamp()
+    store.mark([slot], who, 60, slot)
+    store.settle([slot], who, new)
+    store.put(entry, b"rows", None)
+    assert store.look_up(entry, [slot]) == (b"rows", [new])
+
+
+def test_stamps_never_expire_and_marks_do(store: RedisStore, raw: Any) -> None:
+    slot, who = name(), writer()
+
+    def remaining() -> int:
+        (key,) = raw.keys("ormcache:*:s:*")
+        return int(raw.pttl(key))
+
+    store.fill([slot], stamp())
+    assert remaining() == -1
+    store.mark([slot], who, 60)
+    assert 59_000 < remaining() <= 60_000
+    store.mark([slot], writer(), 10)
+    assert 50_000 < remaining() <= 60_000  # the longer lease counts
+    store.settle([slot], who, stamp())
+    assert 0 < remaining() <= 10_000  # the shorter one is left
+    store.settle([slot], writer(), stamp())
+    assert 0 < remaining() <= 10_000
+    for other in marks_of(store.look_up(None, [slot])[1][0]):
+        store.settle([slot], other[0], stamp())
+    assert remaining() == -1
+
+
+# One round trip -----------------------------------------------------------------
+
+
+def commands_of(raw: Any, call: Callable[[], Any]) -> list[str]:
+    with raw.monitor() as monitor:
+        call()
+        raw2 = redis.Redis(connection_pool=raw.connection_pool)
+        raw2.echo("the end")
+        seen = []
+        for command in monitor.listen():
+            if "the end" in command["command"]:
+                return seen
+            verb = command["command"].split()[0]
+            if command["client_type"] != "lua" and verb not in ("HELLO", "CLIENT"):  # our own new connection
+                seen.append(verb)
+    raise AssertionError("unreachable")
+
+
+def test_operations_take_one_command(store: RedisStore, raw: Any) -> None:
+    slots, entry, who = names(4), name(), writer()
+    store.mark(slots, who, 60)
+    store.settle(slots, who, stamp())  # the scripts are there now
+
+    def commands(call: Callable[[], Any]) -> list[str]:
+        store.look_up(None, [name()])  # has asked just now who the server is
+        return commands_of(raw, call)
+
+    # Whether the question who the server is falls into a call depends on the time that has passed.
+    questions = ["INFO", "INFO", "DEL"]
+    for call, expected in {
+        (lambda: store.look_up(entry, slots)): ["MGET"],
+        (lambda: store.mark(slots, who, 60, slots[0])): ["EVALSHA"],
+        (lambda: store.settle(slots, who, stamp())): ["EVALSHA"],
+        (lambda: store.put(entry, b"rows", 5)): ["SET"],
+        (lambda: store.fill(slots, stamp())): ["SETNX"] * 4 + ["MGET"],
+    }.items():
+        assert commands(call) in (expected, questions + expected)
+
+
+# The ways that an alias can lead ------------------------------------------------
+
+
+def works(store: RedisStore) -> None:
+    slot, entry, who, new = name(), name(), writer(), stamp()
+    store.mark([slot], who, 60)
+    store.settle([slot], who, new)
+    store.put(entry, b"rows", None)
+    assert store.look_up(entry, [slot]) == (b"rows", [new])
+
+
+@pytest.mark.parametrize("backend", [DJANGO_REDIS, DJANGOS_REDIS])
+def test_password_and_database(make: Make, server: Server, raw: Any, backend: str) -> None:
+    raw.config_set("requirepass", "s3cret")
+    works(make(f"redis://:s3cret@{server.host}:{server.port}/5", backend))
+    with redis.Redis(host=server.host, port=server.port, password="s3cret", db=5) as five:
+        assert five.dbsize() == 2
+    assert raw.dbsize() == 0
+    unavailable(lambda: make(f"redis://:wrong@{server.host}:{server.port}/5", backend).look_up(None, [name()]))
+
+
+def test_a_user_who_may_do_no_more_than_the_store_needs(make: Make, server: Server, raw: Any) -> None:
+    raw.acl_setuser(
+        "ormcache",
+        enabled=True,
+        passwords=["+s3cret"],
+        keys=["ormcache:*"],
+        commands=[
+            f"+{command}"
+            for command in ("info", "del", "mget", "get", "set", "setnx", "eval", "evalsha", "time", "select")
+        ],
+    )
+    works(make(f"redis://ormcache:s3cret@{server.host}:{server.port}/0"))
+
+
+@pytest.mark.parametrize("backend", [DJANGO_REDIS, DJANGOS_REDIS])
+def test_tls(make: Make, server: Server, raw: Any, backend: str, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    port = free_port()
+    settings = {"tls-cert-file": certificate, "tls-key-file": key, "tls-ca-cert-file": certificate}
+    try:
+        raw.config_set("tls-auth-clients", "no")
+        raw.config_set(*(part for pair in settings.items() for part in map(str, pair)))
+        raw.config_set("tls-port", port)
+    except redis.ResponseError as error:
+        pytest.skip(f"this Redis has no TLS: {error}")
+    works(make(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}", backend))
+    unavailable(lambda: make(f"rediss://127.0.0.1:{port}/0", backend).look_up(None, [name()]))
+
+
+def test_the_options_of_the_alias_do_not_decide_its_timeouts(make: Make, server: Server) -> None:
+    location = f"redis://{server.host}:{server.port}/0?socket_timeout=20&socket_connect_timeout=20"
+    store = make(location, DJANGO_REDIS, OPTIONS={"CONNECTION_POOL_KWARGS": {"retry_on_timeout": True}})
+    store.look_up(None, [name()])
+    server.pause()
+    try:
+        assert unavailable(lambda: store.look_up(None, [name()])) < 0.6
+    finally:
+        server.resume()
+
+
+def test_values_are_bytes_even_where_the_alias_decodes(make: Make, server: Server) -> None:
+    works(make(f"redis://{server.host}:{server.port}/0?decode_responses=True"))
+
+
+def test_the_pool_of_the_alias_is_left_alone(make: Make, server: Server) -> None:
+    store = make(f"redis://{server.host}:{server.port}/0?max_connections=1")
+    barrier = threading.Barrier(4)
+
+    def look() -> None:
+        barrier.wait()
+        for _ in range(20):
+            store.look_up(None, [name()])
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.available
+    for _ in range(3):
+        store.close()
+        works(store)
+
+
+def started(command: list[str], port: int) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    eventually(listens)
+    return process
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def test_a_cluster_is_refused(make: Make, tmp_path: Path) -> None:
+    program, port = find_program("redis"), free_port()
+    command = [str(program), "--port", str(port), "--dir", str(tmp_path), "--cluster-enabled", "yes", "--save", ""]
+    process = started(command, port)
+    try:
+        with pytest.raises(StoreUnavailable, match="cluster"):
+            make(f"redis://127.0.0.1:{port}/0").look_up(None, [name()])
+    finally:
+        ended(process)
+
+
+def test_sentinel_leads_to_the_primary_and_to_the_next_one(
+    make: Make, server: Server, start_server: Callable[[str], Server], raw: Any, clock: Clock, tmp_path: Path
+) -> None:
+    program, port = find_program("redis"), free_port()
+    other = start_server("redis")
+    configuration = tmp_path / "sentinel.conf"
+    configuration.write_text(
+        f"port {port}\ndir {tmp_path}\nsentinel monitor site {server.host} {server.port} 1\n"
+        "sentinel down-after-milliseconds site 500\nsentinel failover-timeout site 5000\n"
+    )
+    sentinel = started([str(program), str(configuration), "--sentinel"], port)
+    try:
+        with redis.Redis(host=other.host, port=other.port) as replica, redis.Redis(port=port) as control:
+            replicate(replica, server)
+            store = make(
+                "redis://site/0",
+                OPTIONS={
+                    "CLIENT_CLASS": "django_redis.client.SentinelClient",
+                    "CONNECTION_POOL_CLASS": "redis.sentinel.SentinelConnectionPool",
+                    "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+                    "SENTINELS": [("127.0.0.1", port)],
+                },
+            )
+            slot, old = name(), stamp()
+            store.fill([slot], old)
+            assert store.look_up(None, [slot])[1] == [old]
+            assert raw.dbsize() >= 1
+            eventually(lambda: control.sentinel_slaves("site"), within=20)
+            server.kill()
+            unavailable(lambda: store.look_up(None, [slot]))
+
+            def taken_over() -> bool:
+                clock.advance(60)
+                try:
+                    return store.look_up(None, [slot])[1] == [None]
+                except StoreUnavailable:
+                    return False
+
+            eventually(taken_over, within=40)
+            works(store)
+            other.pause()
+            try:
+                assert unavailable(lambda: store.look_up(None, [slot])) < 0.6
+            finally:
+                other.resume()
+            sentinel.send_signal(signal.SIGSTOP)
+            store.close()
+            clock.advance(60)
+            try:
+                assert unavailable(lambda: store.look_up(None, [slot])) < 1.0
+            finally:
+                sentinel.send_signal(signal.SIGCONT)
+    finally:
+        ended(sentinel)
+
+
+def test_an_alias_that_is_no_redis_is_refused(use_cache: Callable[..., str]) -> None:
+    with pytest.raises(ImproperlyConfigured, match="not a Redis cache"):
+        RedisStore(use_cache(LOCMEM), TIMEOUT)
+
+
+def test_a_client_that_spreads_its_keys_is_refused(use_cache: Callable[..., str], server: Server) -> None:
+    alias = use_cache(
+        DJANGO_REDIS,
+        [f"redis://{server.host}:{server.port}/0", f"redis://{server.host}:{server.port}/1"],
+        OPTIONS={"CLIENT_CLASS": "django_redis.client.ShardClient"},
+    )
+    with pytest.raises(ImproperlyConfigured, match="several servers"):
+        RedisStore(alias, TIMEOUT)
+
+
+def test_replicas_in_the_alias_are_not_read(make: Make, server: Server, start_server: Callable[[str], Server]) -> None:
+    """Both backends read from the other addresses of an alias, which may be behind."""
+    other = start_server("redis")
+    locations = [f"redis://{each.host}:{each.port}/0" for each in (server, other)]
+    for backend in (DJANGO_REDIS, DJANGOS_REDIS):
+        store = make(locations, backend)  # type: ignore[arg-type]
+        for _ in range(10):
+            works(store)
+    with redis.Redis(host=other.host, port=other.port) as elsewhere:
+        assert elsewhere.dbsize() == 0
+
+
+def test_many_names_at_once(store: RedisStore) -> None:
+    slots, new, who = names(2000), stamp(), writer()
+    assert store.fill(slots, new) == [new] * 2000
+    store.mark(slots, who, 60)
+    assert not any(map(is_stamp, store.look_up(None, slots)[1]))
+    store.settle(slots, who, new)
+    chosen = random.sample(slots, 500)
+    assert store.look_up(os.urandom(16), chosen) == (None, [new] * 500)
