@@ -170,7 +170,7 @@ class Read:
                 dirty = writes.dirty
                 if dirty and (dirty >= EVERYTHING or not dirty.isdisjoint(plan.relations)):
                     return reasons.DIRTY
-                if writes.ran if state.vendor == "sqlite" else self._in_snapshot():
+                if writes.ran if state.vendor == "sqlite" else writes.keeps_snapshot:
                     return reasons.SNAPSHOT
         pending = database.pending.relations
         if pending and (pending >= EVERYTHING or not pending.isdisjoint(plan.relations)):
@@ -179,15 +179,6 @@ class Read:
             except StoreUnavailable:
                 return reasons.PENDING
         return None
-
-    def _in_snapshot(self) -> bool:
-        # psycopg sends its own BEGIN, with its own level if it has one.
-        level = getattr(self._connection.connection, "isolation_level", None)
-        if level is None or self._state.vendor != "postgresql":
-            return self._state.session.snapshots()
-        # psycopg 3 has an enum; psycopg 2 has numbers, 1 and 4 for READ COMMITTED and READ UNCOMMITTED
-        per_statement = level.name.endswith("COMMITTED") if hasattr(level, "name") else level in (1, 4)
-        return self._state.session.serial or not per_statement
 
     # With the cache ---------------------------------------------------------------------
 

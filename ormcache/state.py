@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,6 @@ import django
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from django.db.backends.signals import connection_created
 
 from ormcache import conf, reasons, signals
 from ormcache.catalog import EVERYTHING, READERS, Server
@@ -27,104 +24,14 @@ from ormcache.conf import Config
 from ormcache.counts import counts_of
 from ormcache.database import Database
 from ormcache.host import in_container
+from ormcache.registry import begins_alike, registry
 from ormcache.session import Session
-from ormcache.stores import open_store
 from ormcache.switch import is_disabled
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger("ormcache")
-
-MOST_DATABASES = 64  # that one process keeps in mind
-
-
-#: Where what sets up a connection does so in the same way every time
-_TRUSTED = ("django.", "ormcache.", "django_prometheus.")
-_SETTING_UP = frozenset(
-    {"connect", "get_connection_params", "get_new_connection", "init_connection_state", "cursor", "_cursor"}
-)
-
-
-def begins_alike(connection: Any) -> bool:
-    """Will the next connection begin with the session that the last one began with?
-
-    Not if code of the project takes part: a receiver of ``connection_created``, or a backend of its own, may set
-    the tenant or the role of whoever is being served.
-    """
-    for cls in connection.__class__.__mro__:
-        if not f"{cls.__module__}.".startswith(_TRUSTED) and not _SETTING_UP.isdisjoint(vars(cls)):
-            return False
-    for _, reference, *_ in connection_created.receivers:
-        receiver = reference() if isinstance(reference, weakref.ReferenceType) else reference
-        if receiver is not None and not f"{getattr(receiver, '__module__', '')}.".startswith(_TRUSTED):
-            return False
-    return True
-
-
-class Acquaintances:
-    """The databases that this process has met, and which of them an alias led to the last time.
-
-    That is how a connection that is not open yet can be served from the cache. Any thread asks and tells; a forked
-    child begins with nothing, because the locks inside may have been held by a thread that it does not have.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the two below
-        self._databases: OrderedDict[Hashable, Database] = OrderedDict()
-        self._last: OrderedDict[Hashable, tuple[Database, Session]] = OrderedDict()
-        #: whose next connection may be in another session than the last one
-        self._unlike: set[Hashable] = set()
-        #: what the log has been told, with the alias and the generation of settings that it was told of
-        self._told: set[tuple[str, str, int]] = set()
-
-    def first_time(self, message: str, alias: str) -> bool:
-        """Is this news for the log? A connection can be made for every request."""
-        news = (message, alias, conf.generation)
-        with self._lock:
-            known = news in self._told
-            self._told.add(news)
-        return not known
-
-    def database(self, vendor: str, server: Server, config: Config, kind: str, runtime: str) -> Database:
-        key = (vendor, server.identity, server.replica, config, kind, runtime, conf.generation)
-        with self._lock:
-            database = self._databases.get(key)
-            if database is None:
-                database = self._databases[key] = Database(vendor, server, config, open_store(config, kind), runtime)
-            self._databases.move_to_end(key)
-            while len(self._databases) > MOST_DATABASES:
-                self._databases.popitem(last=False)
-        return database
-
-    def met(self, key: Hashable, database: Database, session: Session) -> None:
-        with self._lock:
-            if key in self._unlike:
-                return
-            self._last[key] = (database, session)
-            self._last.move_to_end(key)
-            while len(self._last) > MOST_DATABASES:
-                self._last.popitem(last=False)
-
-    def altered(self, key: Hashable) -> None:
-        """A pool has got back a connection with something set on it, and will hand it out to whoever comes next."""
-        with self._lock:
-            self._unlike.add(key)
-            self._last.pop(key, None)
-
-    def last(self, key: Hashable) -> tuple[Database, Session] | None:
-        return self._last.get(key)
-
-    def databases(self) -> list[Database]:
-        with self._lock:
-            return list(self._databases.values())
-
-    def forget(self) -> None:
-        self.__init__()  # type: ignore[misc]  # the very same beginning, with a fresh lock
-
-
-acquaintances = Acquaintances()
-os.register_at_fork(after_in_child=acquaintances.forget)
 
 
 class State:
@@ -185,7 +92,7 @@ class State:
             raise
         except Exception:
             # Whatever it is, the application works without the cache.
-            if acquaintances.first_time("unidentified", self.alias):
+            if registry.first_time("unidentified", self.alias):
                 logger.exception("the database %r does not tell who it is; nothing is cached", self.alias)
             self.obstacle = reasons.UNIDENTIFIED
 
@@ -208,19 +115,19 @@ class State:
         # The driver, Django, and the one app of Django's that registers adapters decide the types of values.
         adapters = apps.is_installed("django.contrib.postgres")
         runtime = f"{driver.__name__} {getattr(driver, '__version__', '')} {django.VERSION[:2]} {adapters}"
-        database = acquaintances.database(self.vendor, server, config, kind, runtime)
+        database = registry.database(self.vendor, server, config, kind, runtime)
         if not server.understood:
             self.session.unfollowed()
             self.session.hides = True
         if not database.has_catalog:
             database.load_catalog(connection.connection)
         self.database = database
-        if conf.changes and acquaintances.first_time("settings", self.alias):
+        if conf.changes and registry.first_time("settings", self.alias):
             # Under other settings writes may have passed unseen: with ENABLED False, with another blacklist.
             database.renew(EVERYTHING)
         self._begun = self.session.fingerprint
         if server.shared:
-            acquaintances.met(self._key(), database, self.session.copied())
+            registry.met(self._key(), database, self.session.copied())
         return None
 
     def _identified(self) -> Server:
@@ -251,7 +158,7 @@ class State:
         """The embedded store where the database is on this host by its address and by its own word."""
         if conf.is_local(self._connection.settings_dict) and server.local:
             return "embedded"
-        if acquaintances.first_time("elsewhere", self.alias):
+        if registry.first_time("elsewhere", self.alias):
             logger.warning(
                 "the database %r is not certain to be on this host, and no STORE is named in ORMCACHE: "
                 "nothing is cached",
@@ -279,7 +186,7 @@ class State:
             return self.database
         self._generation = conf.generation
         self.obstacle = self._judge(self.config)
-        last = None if self.obstacle else acquaintances.last(self._key())
+        last = None if self.obstacle else registry.last(self._key())
         if last is None or not begins_alike(self._connection):
             self.database = None
             return None
@@ -295,7 +202,7 @@ class State:
             self.session.leave(connection)
             pooled = (self._connection.settings_dict.get("OPTIONS") or {}).get("pool")
             if pooled and (self.session.obstacle or self.session.fingerprint != self._begun):
-                acquaintances.altered(self._key())
+                registry.altered(self._key())
         self.database = None
         self.session = Session()
         self._learned_from = None

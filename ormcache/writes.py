@@ -77,7 +77,19 @@ class Writes:
     @property
     def in_old_snapshot(self) -> bool:
         """May what this transaction is shown be older than what others have committed?"""
-        return self.in_transaction and (self._state.vendor == "sqlite" or self._state.session.snapshots())
+        return self.in_transaction and (self._state.vendor == "sqlite" or self.keeps_snapshot)
+
+    @property
+    def keeps_snapshot(self) -> bool:
+        """PostgreSQL and MySQL: does the open transaction see what it began with, whatever others commit?"""
+        session = self._state.session
+        # In autocommit BEGIN is the program's; else psycopg sends its own, with its own level if it has one.
+        level = getattr(self._connection.connection, "isolation_level", None)
+        if level is None or self._state.vendor != "postgresql" or self._connection.autocommit:
+            return session.snapshots()
+        # psycopg 3 has an enum; psycopg 2 has numbers, 1 and 4 for READ COMMITTED and READ UNCOMMITTED
+        per_statement = level.name.endswith("COMMITTED") if hasattr(level, "name") else level in (1, 4)
+        return session.serial or not per_statement
 
     @property
     def open_cursors(self) -> bool:

@@ -35,7 +35,7 @@ def _points(monkeypatch):
 def store(monkeypatch, configure):
     """The protocol in the process's memory, so that a schedule costs no more than its queries."""
     memory = MemoryStore()
-    monkeypatch.setattr("ormcache.state.open_store", lambda config, kind: memory)
+    monkeypatch.setattr("ormcache.registry.open_store", lambda config, kind: memory)
     configure(LOCAL_SIZE=0)
     return memory
 

@@ -6,10 +6,11 @@ import pytest
 from django.db import connection, connections, transaction
 
 import ormcache
+from tests import environment
 from tests.live import actors
 from tests.live.actors import Actor
 from tests.live.calls import add, add_atomically, genres, is_cached, leftovers, names, run
-from tests.shop.models import Author, Genre
+from tests.shop.models import Author, Genre, Place, Upper
 
 
 @pytest.fixture(autouse=True)
@@ -316,3 +317,24 @@ def test_a_trigger_made_by_another_process(trigger, write, engine):
     writer.finish()
 
     assert genres() == genres("plain") == ["A"]
+
+
+@pytest.mark.skipif(environment.current().engine == "sqlite", reason="sqlite has no such thing")
+def test_the_catalog_is_not_read_in_a_snapshot_by_the_options(trigger, engine, monkeypatch):
+    """It would be older than the version that it is filed under."""
+    if engine == "postgresql":
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+        level = IsolationLevel.REPEATABLE_READ
+    else:
+        level = "repeatable read"
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "isolation_level", level)
+    genres()
+    with transaction.atomic():
+        Place.objects.count()  # takes the snapshot
+        Actor(trigger).finish()
+        connection.ormcache.database.forget_catalog()
+        Upper.objects.create(label="A")
+    assert Actor(lambda: is_cached(genres)).finish()
+    Actor(lambda: add("B")).finish()
+    assert genres() == genres("plain") == ["B"]

@@ -96,15 +96,12 @@ def _update_or_create():
     Author.objects.update_or_create(name="Ann", defaults={"active": False})
 
 
-def _m2m(method, *names):
-    def write():
-        getattr(Book.objects.get(title="Title 0").genres, method)(*names and [Genre.objects.filter(name__in=names)])
-
-    return write
-
-
 def _m2m_add():
     Book.objects.get(title="Title 0").genres.add(Genre.objects.create(name="New"))
+
+
+def _m2m_clear():
+    Book.objects.get(title="Title 0").genres.clear()
 
 
 def _m2m_reverse():
@@ -150,7 +147,7 @@ ORM_WRITES = {
     "many to many, add": _m2m_add,
     "many to many, remove": lambda: Book.objects.get(title="Title 0").genres.remove(Genre.objects.first()),
     "many to many, set": lambda: Book.objects.get(title="Title 0").genres.set([Genre.objects.last()]),
-    "many to many, clear": lambda: Book.objects.get(title="Title 0").genres.clear(),
+    "many to many, clear": _m2m_clear,
     "many to many, from the other side": _m2m_reverse,
     "related manager": lambda: Author.objects.get(name="Bob").books.create(title="New"),
 }

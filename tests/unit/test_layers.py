@@ -27,7 +27,7 @@ sql
 
 # outside: the settings, the doors to a cache, what the database adds
 conf  host  signals  stores.base  stores.idle
-stores.files
+stores.files  stores.redis_scripts
 stores.embedded  stores.redis  stores.memcached  stores.django
 stores
 catalog.base
@@ -40,6 +40,7 @@ stamps
 # knowledge: of the process, of a database, of a session, of a connection
 counts  local  pending  selection  session  switch
 database
+registry
 state
 
 # paths: of a read and of a write; neither imports the other

@@ -358,7 +358,6 @@ WORDS = st.sampled_from(
         "do $$ -- /* */ \" ` [ ] @x :: e'\\\\' materialized recursive "
     ).split()
 )
-)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
