@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ormcache.control import UnknownTable, disabled, invalidate, last_write, stats
+    from ormcache.marking import WriteRefused
     from ormcache.stores.base import StoreUnavailable
-    from ormcache.writes import WriteRefused
 
 __version__ = "0.1.0"
 
@@ -23,7 +23,7 @@ __all__ = ["StoreUnavailable", "UnknownTable", "WriteRefused", "disabled", "inva
 _HOMES = {
     "StoreUnavailable": "ormcache.stores.base",
     "UnknownTable": "ormcache.control",
-    "WriteRefused": "ormcache.writes",
+    "WriteRefused": "ormcache.marking",
     "disabled": "ormcache.control",
     "invalidate": "ormcache.control",
     "last_write": "ormcache.control",

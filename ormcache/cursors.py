@@ -90,7 +90,7 @@ def _copy(cursor: Any, copy: Callable[..., Any], statement: Any, *args: Any, **k
 
 
 def _copy_at_once(cursor: Any, copy: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return cursor.db.ormcache_writes.touch(partial(copy, *args, **kwargs))
+    return cursor.db.ormcache_writes.touch(partial(copy, *args, **kwargs), sets=False)
 
 
 def _script(cursor: Any, run: Callable[..., Any], *args: Any) -> Any:

@@ -148,9 +148,12 @@ class Stamps:
         """Mark further slots for the same writer. Raises StoreUnavailable."""
         self.store.mark(slots, writer, self._lease)
 
-    def settle(self, slots: Sequence[bytes], writer: bytes) -> None:
-        """W5: take the writer's marks away and stamp anew. Raises StoreUnavailable; the marks run out then."""
-        self.store.settle(slots, writer, new_stamp())
+    def settle(self, slots: Sequence[bytes], writer: bytes, watch: bytes | None = None) -> bytes | None:
+        """W5: take the writer's marks away and stamp anew. Returns what the slot ``watch`` holds.
+
+        Raises StoreUnavailable; the marks run out then.
+        """
+        return self.store.settle(slots, writer, new_stamp(), watch)
 
     def renew(self, slots: Sequence[bytes]) -> None:
         """Stamp anew without having marked, for what is visible already. Raises StoreUnavailable."""

@@ -7,17 +7,14 @@ nothing more; before COMMIT they are marked, after it they are settled. In autoc
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db import OperationalError
-
-from ormcache import reasons, signals
+from ormcache import reasons
 from ormcache.catalog import EPOCH, EVERYTHING, SCHEMA
 from ormcache.database import Database, Plan
+from ormcache.marking import Marking, slots_of
 from ormcache.sql import Effect, Statement, analyse
 from ormcache.sql.vocabulary import REPEATABLE
 from ormcache.state import State
@@ -32,21 +29,11 @@ T = TypeVar("T")
 ANYTHING = frozenset({EPOCH, SCHEMA})
 
 
+#: Obstacles that may be gone by the next statement
+_MAY_CHANGE = frozenset({reasons.REPLICA, reasons.UNIDENTIFIED})
+
 #: Where PostgreSQL and SQLite put temporary objects
 _TEMPORARY_SCHEMAS = frozenset({"pg_temp", "temp"})
-
-
-class WriteRefused(OperationalError):
-    """The store cannot be told of a write and ``ON_OUTAGE`` is ``"refuse"``: nothing was committed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """Relations that are marked for one writer, or could not be."""
-
-    relations: frozenset[str]
-    slots: list[bytes]
-    writer: bytes | None  # None: the store was away
 
 
 class Writes:
@@ -55,6 +42,7 @@ class Writes:
     def __init__(self, connection: BaseDatabaseWrapper, state: State) -> None:
         self._connection = weakref.proxy(connection)
         self._state = state
+        self._marking = Marking(connection, lambda: self.in_old_snapshot)
         #: relations that the open transaction has written
         self.dirty: frozenset[str] = frozenset()
         #: has a statement run since the transaction began? (SQLite: then it has its snapshot)
@@ -128,7 +116,7 @@ class Writes:
             return self._run_while_connecting(execute, sql, params)
         database = state.known()
         if database is None:
-            return execute() if state.obstacle != reasons.REPLICA else self._run_on_replica(execute, sql)
+            return self._run_unknown(execute, sql) if state.obstacle in _MAY_CHANGE else execute()
         if not database.has_catalog:
             # A broken transaction cannot read the catalog, and has to get to its ROLLBACK TO SAVEPOINT.
             statement = analyse(self._as_text(sql), state.vendor)
@@ -148,30 +136,31 @@ class Writes:
             answer = execute()
         elif self.in_transaction and not plan.statement.commits:
             self.dirty |= written
-            answer = self._marked_while(execute, written) if self._unsure else execute()
+            answer = self._marking.around(database, execute, written) if self._unsure else execute()
         else:
             if state.vendor == "sqlite" and "returning" in plan.statement.names and cursor is not None:
                 # In autocommit SQLite commits such a statement when its rows are fetched, not when it runs.
                 execute = partial(_run_and_fetch, execute, cursor)
-            answer = self._marked_while(execute, written)
-            self._catch_up(database, written)
+            answer = self._marking.around(database, execute, written, statement=True)
         self._unsure = self._unsure or (self._began and plan.statement.commits)
         self._follow(database, plan, params, cursor)
         return answer
 
-    def touch(self, call: Callable[[], T], *, commits: bool = False) -> T:
-        """Run something that could change anything and has no text: a stored procedure, a driver's COPY.
+    def touch(self, call: Callable[[], T], *, commits: bool = False, sets: bool = True) -> T:
+        """Run something that could change any row and has no text: a stored procedure, a driver's COPY.
 
-        ``commits``: it commits an open transaction first.
+        ``commits``: it commits an open transaction first. ``sets``: it could also set anything in the session.
         """
-        if self._state.known() is None:
+        database = self._state.known()
+        if database is None:
             return call()
         self.ran = True
-        self._state.session.unfollowed()
+        if sets:
+            self._state.session.unfollowed()
         if self.in_transaction and not commits:
             self.dirty |= ANYTHING
             return call()
-        return self._marked_while(call, self.dirty | ANYTHING)
+        return self._marking.around(database, call, self.dirty | ANYTHING)
 
     def begin(self, sql: Any) -> Callable[[BaseException | None], None]:
         """For a statement that runs for as long as a context manager is open: what :meth:`run` does before it.
@@ -189,11 +178,11 @@ class Writes:
         if self.in_transaction:
             self.dirty |= written
             return lambda error: None
-        marked = self._mark(database, written)
+        marked = self._marking.mark(database, written)
 
         def finish(error: BaseException | None) -> None:
-            if error is None or self._is_decided():
-                self._settle(database, marked)
+            if error is None or self._marking.is_decided():
+                self._marking.settle(database, marked, asks_again=True)
 
         return finish
 
@@ -206,14 +195,14 @@ class Writes:
         if self.in_transaction:
             self.dirty |= relations
         try:
-            database.stamps.renew(self._slots(database, relations))
+            database.stamps.renew(slots_of(database, relations))
         except StoreUnavailable:
             database.pending.add(relations)
             raise
         finally:
             if SCHEMA in relations:
                 database.forget_catalog()
-        self._tell(relations - {SCHEMA})
+        self._marking.tell(relations)
 
     def renew_all(self) -> None:
         """This connection leads to another database than before, whose rows have come past the cache.
@@ -306,16 +295,19 @@ class Writes:
             self._renew_all()
         if self.dirty and not self.in_transaction and self._state.database is not None:
             dirty, self.dirty = self.dirty, frozenset()
-            self._marked_while(lambda: None, dirty)
+            self._marking.around(self._state.database, lambda: None, dirty)
 
-    def _run_on_replica(self, execute: Callable[[], T], sql: Any) -> T:
-        """A replica takes no writes; one that does so has been promoted since this connection was made."""
+    def _run_unknown(self, execute: Callable[[], T], sql: Any) -> T:
+        """Ask again who the server is once it has taken a write.
+
+        A replica that does so has been promoted since this connection was made; one that did not tell may do so now.
+        """
         answer = execute()
         effect = analyse(self._as_text(sql), self._state.vendor).effect
         if effect in (Effect.WRITE, Effect.SCHEMA, Effect.OPAQUE):
             self._state.learn()
             if self._state.database is not None:
-                self.dirty |= EVERYTHING
+                self.dirty |= ANYTHING
                 if not self.in_transaction:
                     self.connected()
         return answer
@@ -330,7 +322,7 @@ class Writes:
         elif word == "begin" and statement.commits and self.in_transaction:
             answer = self.commit(execute)  # MySQL commits what is open
         elif word == "release" and vendor == "sqlite" and self.dirty and not self._connection.in_atomic_block:
-            answer = self._marked_while(execute, self.dirty)  # SQLite commits if it is the outermost one.
+            answer = self._marked(execute, self.dirty)  # SQLite commits if it is the outermost one.
         else:
             answer = execute()
         if word == "begin":
@@ -360,13 +352,14 @@ class Writes:
 
     def commit(self, commit: Callable[[], T]) -> T:
         """Run COMMIT between marking and settling what the transaction has written."""
-        dirty = self.dirty
-        if dirty and self._state.known() is not None:
-            answer = self._marked_while(commit, dirty)
-        else:
-            answer = commit()
+        answer = self._marked(commit, self.dirty)
         self._ended(committed=True)
         return answer
+
+    def _marked(self, call: Callable[[], T], relations: frozenset[str]) -> T:
+        """Run what makes the changes to these relations visible, if there are any."""
+        database = self._state.known() if relations else None
+        return call() if database is None else self._marking.around(database, call, relations)
 
     def rollback(self, rollback: Callable[[], T]) -> T:
         """Run ROLLBACK. Nothing was told to the store, so there is nothing to take back."""
@@ -374,94 +367,6 @@ class Writes:
             return rollback()
         finally:
             self._ended(committed=False)
-
-    # Marking and settling -------------------------------------------------------------------
-
-    def _marked_while(self, call: Callable[[], T], relations: frozenset[str]) -> T:
-        database = self._state.database
-        if database is None:
-            return call()
-        marked = self._mark(database, relations)
-        try:
-            answer = call()
-        except BaseException:
-            # The database has answered: it is over. It has not: the change may still come, after any settling
-            # that could be done now, so the marks stay until their leases end.
-            if self._is_decided():
-                self._settle(database, marked)
-            raise
-        self._settle(database, marked)
-        return answer
-
-    def _is_decided(self) -> bool:
-        with suppress(Exception):
-            return bool(self._connection.is_usable())
-        return False
-
-    def _mark(self, database: Database, relations: frozenset[str]) -> Marked:
-        if SCHEMA in relations:
-            relations |= EVERYTHING
-        slots = self._slots(database, relations)
-        try:
-            writer, version = database.stamps.mark(slots, watch=database.schema)
-            if SCHEMA not in relations:
-                more = self._more(database, relations, version)
-                if more:
-                    added = self._slots(database, more)
-                    database.stamps.mark_more(added, writer)
-                    relations, slots = relations | more, slots + added
-        except StoreUnavailable as error:
-            if database.config.on_outage == "refuse":
-                raise WriteRefused(f"the write was not committed, because {error} (ON_OUTAGE is 'refuse')") from error
-            return Marked(relations, slots, None)
-        return Marked(relations, slots, writer)
-
-    def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:
-        """What else hangs on these relations by the catalog as it is now; the epoch where that cannot be told."""
-        if database.is_version(version):
-            # The statements may have been planned by an older catalog than the one of now.
-            return database.closure(relations) - relations
-        # Somebody has changed the schema.
-        if version is None or self.in_old_snapshot:
-            return EVERYTHING - relations
-        database.load_catalog(self._connection.connection)
-        return database.closure(relations) - relations
-
-    def _catch_up(self, database: Database, relations: frozenset[str]) -> None:
-        """Retire what a statement in autocommit has reached by a schema that changed after it was planned.
-
-        It may have waited for a lock meanwhile. (A transaction is marked when all of its statements have run.)
-        """
-        if SCHEMA in relations:
-            return
-        try:
-            version = database.stamps.look_up(None, (database.schema,)).vector
-        except StoreUnavailable:
-            database.pending.add(EVERYTHING)
-            return
-        more = self._more(database, relations, version)
-        if more:
-            database.renew(more)
-
-    def _settle(self, database: Database, marked: Marked) -> None:
-        try:
-            if marked.writer is None:
-                database.stamps.renew(marked.slots)
-            else:
-                database.stamps.settle(marked.slots, marked.writer)
-        except StoreUnavailable:
-            database.pending.add(marked.relations)
-        self._tell(marked.relations - {SCHEMA})
-
-    def _tell(self, relations: frozenset[str]) -> None:
-        if signals.invalidated.receivers:
-            signals.invalidated.send_robust(
-                sender=self._connection.__class__, using=self._state.alias, relations=relations
-            )
-
-    @staticmethod
-    def _slots(database: Database, relations: Iterable[str]) -> list[bytes]:
-        return [database.slot(relation) for relation in sorted(relations)]
 
 
 def _run_and_fetch(execute: Callable[[], Any], cursor: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ormcache import reasons
 from ormcache.catalog.base import Facts, Relation, Server
+from ormcache.host import birth_of
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 _FOREIGN_KEYS = """
@@ -32,7 +33,7 @@ def identify(connection: Any, database: str) -> Server:
     if path:
         real = os.path.realpath(path)
         status = os.stat(real)
-        identity = f"sqlite {real} {status.st_dev} {status.st_ino}"
+        identity = f"sqlite {real} {status.st_dev} {status.st_ino} {birth_of(real)}"
     elif shared:
         identity = f"sqlite {_memory()} {database}"  # all connections of this process see one database
     else:

@@ -143,9 +143,12 @@ class Store:
         """
         return self._guarded(self._mark, slots, writer, lease, watch)
 
-    def settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
-        """Take ``writer``'s marks away; a slot without living marks of others gets ``stamp``, whatever it held."""
-        self._guarded(self._settle, slots, writer, stamp)
+    def settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None = None) -> bytes | None:
+        """Take ``writer``'s marks away; a slot without living marks of others gets ``stamp``, whatever it held.
+
+        Returns the value of the slot ``watch``, which is none of ``slots``, as :meth:`mark` does.
+        """
+        return self._guarded(self._settle, slots, writer, stamp, watch)
 
     def remove(self, entries: Sequence[bytes]) -> None:
         """Forget these entries."""
@@ -168,7 +171,7 @@ class Store:
     def _mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None) -> bytes | None:
         raise NotImplementedError
 
-    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
+    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
         raise NotImplementedError
 
     def _remove(self, entries: Sequence[bytes]) -> None:

@@ -99,10 +99,11 @@ class DjangoStore(Store):
             self._change(slot, lambda value: with_mark(value, writer, now, end))
         return watched
 
-    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
+    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
         now = self._now()
         for slot in slots:
             self._change(slot, lambda value: without_mark(value, writer, now, stamp))
+        return None if watch is None else _bytes(self._cache.get(_slot(watch)))
 
     def _remove(self, entries: Sequence[bytes]) -> None:
         self._cache.delete_many([_entry(entry) for entry in entries])

@@ -78,8 +78,8 @@ class EmbeddedStore(Store):
     def _mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None) -> bytes | None:
         return self._run(_mark, slots, writer, lease, watch)
 
-    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
-        self._run(_settle, slots, writer, stamp)
+    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
+        return self._run(_settle, slots, writer, stamp, watch)
 
     def _remove(self, entries: Sequence[bytes]) -> None:
         self._run(_remove, entries)
@@ -213,12 +213,14 @@ def _mark(files: Files, slots: Sequence[bytes], writer: bytes, lease: float, wat
     return watched
 
 
-def _settle(files: Files, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
+def _settle(files: Files, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
     now = _now()
     with files.slots.begin(write=True) as txn:
+        watched = None if watch is None else _living(txn.get(watch), now)
         for slot in slots:
             txn.put(slot, without_mark(txn.get(slot), writer, now, stamp))
         txn.commit()
+    return watched
 
 
 def _put(files: Files, entry: bytes, value: bytes) -> bool:

@@ -166,9 +166,10 @@ class MemcachedStore(Store):
         watched = None if watch is None else _slot(watch)
         return self._change(slots, lambda value: with_mark(value, writer, now, end), now, watched)
 
-    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
+    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
         now = int(self._wall_clock() * 1e6)
-        self._change(slots, lambda value: without_mark(value, writer, now, stamp), now)
+        watched = None if watch is None else _slot(watch)
+        return self._change(slots, lambda value: without_mark(value, writer, now, stamp), now, watched)
 
     def _remove(self, entries: Sequence[bytes]) -> None:
         for entry in entries:

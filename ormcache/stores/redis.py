@@ -167,8 +167,8 @@ class RedisStore(Store):
     def _mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None) -> bytes | None:
         return self._run(_mark, slots, writer, lease, watch)
 
-    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
-        self._run(_settle, slots, writer, stamp)
+    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
+        return self._run(_settle, slots, writer, stamp, watch)
 
     def _remove(self, entries: Sequence[bytes]) -> None:
         if entries:
@@ -241,8 +241,10 @@ def _mark(link: Link, slots: Sequence[bytes], writer: bytes, lease: float, watch
     return watched
 
 
-def _settle(link: Link, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
-    link.run(SETTLE, [link.slots + slot for slot in slots], (writer, stamp))
+def _settle(link: Link, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
+    names = [link.slots + slot for slot in (slots if watch is None else [*slots, watch])]
+    watched: bytes | None = link.run(SETTLE, names, (writer, stamp, len(slots)))
+    return watched
 
 
 def _remove(link: Link, entries: Sequence[bytes]) -> None:

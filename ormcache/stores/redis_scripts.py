@@ -23,6 +23,11 @@ local function others(key, writer, now)
   end
   return found, last
 end
+-- What the slot behind the first ones holds, false for nothing or if there is none.
+local function watched_after(count)
+  local value = #KEYS > count and redis.pcall('GET', KEYS[#KEYS])
+  return type(value) == 'string' and value
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- A server without memory may refuse to set, but never to delete. An empty slot retires every entry as well.
@@ -39,12 +44,9 @@ end
 MARK = (
     _OTHERS
     + """
-local writer, lease_end, watched = ARGV[1], now + tonumber(ARGV[2]), false
-if #KEYS > tonumber(ARGV[3]) then
-  watched = redis.pcall('GET', KEYS[#KEYS])
-  if type(watched) ~= 'string' then watched = false end
-end
-for i = 1, tonumber(ARGV[3]) do
+local writer, lease_end, count = ARGV[1], now + tonumber(ARGV[2]), tonumber(ARGV[3])
+local watched = watched_after(count)
+for i = 1, count do
   local marks, last = others(KEYS[i], writer, now)
   marks[#marks + 1] = writer .. struct.pack('>I8', lease_end)
   set(KEYS[i], 'M' .. table.concat(marks), 'PX', math.ceil((math.max(last, lease_end) - now) / 1000))
@@ -53,11 +55,13 @@ return watched
 """
 )
 
-# KEYS: the slots. ARGV: writer, stamp
+# KEYS: the slots, and perhaps the slot to watch. ARGV: writer, stamp, number of slots to settle
 SETTLE = (
     _OTHERS
     + """
-for i = 1, #KEYS do
+local count = tonumber(ARGV[3])
+local watched = watched_after(count)
+for i = 1, count do
   local marks, last = others(KEYS[i], ARGV[1], now)
   if #marks > 0 then
     set(KEYS[i], 'M' .. table.concat(marks), 'PX', math.ceil((last - now) / 1000))
@@ -65,6 +69,7 @@ for i = 1, #KEYS do
     set(KEYS[i], ARGV[2])
   end
 end
+return watched
 """
 )
 

@@ -41,10 +41,9 @@ def add_database(monkeypatch) -> Iterator[Callable[..., str]]:
 
     def forget() -> None:
         if hasattr(connections._connections, "other"):
-            raw = connections["other"].connection
             connections["other"].close()
-            if raw is not None:
-                raw.close()  # Django leaves one to a database in memory open
+            if connections["other"].connection is not None:  # Django leaves one to a database in memory open
+                connections["other"].connection.close()
             del connections["other"]
         conf._configs.pop("other", None)
 

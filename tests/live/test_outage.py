@@ -11,7 +11,7 @@ from django.db import connection, connections, transaction
 from django.test import override_settings
 
 from ormcache import reasons
-from ormcache.writes import WriteRefused
+from ormcache.marking import WriteRefused
 from tests.live import actors
 from tests.live.actors import Actor
 from tests.live.calls import add, add_atomically, eventually, genres, is_cached, leftovers, names, run

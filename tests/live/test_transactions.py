@@ -584,19 +584,19 @@ def test_a_session_that_is_killed_at_commit_leaves_its_mark(everywhere, configur
 def test_a_session_that_is_killed_in_an_autocommit_statement_leaves_its_mark(everywhere, configure):
     configure(LEASE=1)
     names()
-    writes = connection.ormcache_writes
+    marking = connection.ormcache_writes._marking
     session = session_id()
-    original = writes._mark
+    original = marking.mark
 
     def mark(database, relations):
         marked = original(database, relations)
         kill(session)
         return marked
 
-    writes._mark = mark
+    marking.mark = mark
     with pytest.raises(DatabaseError):
         Author.objects.create(name="A")
-    writes._mark = original
+    marking.mark = original
     connection.close()
     before = refused(reasons.MARKED)
     assert names() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import multiprocessing
 import os
 import pickle
 import signal
@@ -95,3 +96,41 @@ class Child:
         """Wait for the end of a process that has been, or will be, killed."""
         os.close(self._reading)
         os.waitpid(self.pid, 0)
+
+
+class Partner:
+    """A forked process that runs functions when it is told to.
+
+    For what must be seen between two processes that both have their files open: a fork closes them.
+    """
+
+    def __init__(self, **functions: Callable[..., Any]) -> None:
+        self._asking, asked = multiprocessing.Pipe()
+
+        def serve() -> None:
+            while True:
+                function, args = asked.recv()
+                if function is None:
+                    return
+                try:
+                    asked.send((True, functions[function](*args)))
+                except BaseException:  # whatever it is, it is the answer
+                    asked.send((False, traceback.format_exc()))
+
+        self._child = Child(serve)
+        self.pid = self._child.pid
+
+    def __call__(self, function: str, *args: Any) -> Any:
+        self._asking.send((function, args))
+        assert self._asking.poll(HANGS), f"process {self.pid} does not answer"
+        done, value = self._asking.recv()
+        assert done, value
+        return value
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        self._child.killed()
+
+    def end(self) -> None:
+        self._asking.send((None, ()))
+        self._child.result()

@@ -166,7 +166,11 @@ def test_threads_that_fail_together_count_as_one_failure(shaky: Shaky, clock: Cl
     for thread in threads:
         thread.join()
     assert len(answers) == 8
+    shaky.go_on = None
     clock.advance(base.FIRST_BACK_OFF)
+    assert shaky.available
+    fail(shaky)  # the second time
+    clock.advance(2 * base.FIRST_BACK_OFF)
     assert shaky.available
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import shutil
@@ -21,7 +22,7 @@ import pytest
 from ormcache.stores import embedded, files
 from ormcache.stores.base import StoreUnavailable, is_stamp, marks_of
 from ormcache.stores.embedded import EmbeddedStore
-from tests.stores.helpers import Child, Clock, eventually, name, names, stamp, writer
+from tests.stores.helpers import Child, Clock, Partner, eventually, name, names, stamp, writer
 
 MIB = 2**20
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users, which takes root")
@@ -204,20 +205,22 @@ def test_an_entry_that_would_push_out_most_others_is_refused(make: Callable[...,
 
 def test_processes_agree_which_entries_are_the_old_ones(make: Callable[..., EmbeddedStore]) -> None:
     store = make(max_size=8 * MIB)
-    store.look_up(None, [name()])
 
-    def put_many() -> bytes:
-        for _ in range(1500):
+    def put_many() -> None:
+        for _ in range(500):
             store.put(name(), os.urandom(2000), None)
-        last = name()
-        store.put(last, b"last", None)
-        return last
 
-    for _ in range(4):
-        last = in_new_process(put_many)
-        assert store.look_up(last, [])[0] == b"last"
-        assert store.put(last, b"newer", None)
-        assert in_new_process(lambda last=last: store.look_up(last, [])[0]) == b"newer"
+    partner = Partner(put_many=put_many, put=store.put, look_up=store.look_up)
+    entry = name()
+    for number in range(30):  # over several turns of the generations
+        value = b"%d" % number
+        assert partner("put", entry, b"partner's " + value, None)
+        assert store.look_up(entry, [])[0] == b"partner's " + value
+        partner("put_many")
+        assert store.put(entry, b"ours " + value, None)
+        assert partner("look_up", entry, [])[0] == b"ours " + value
+        assert store.look_up(entry, [])[0] == b"ours " + value
+    partner.end()
 
 
 def test_more_slots_than_there_is_room_for_are_a_new_beginning_not_a_refusal(
@@ -279,34 +282,28 @@ def test_a_full_disk_empties_the_cache_but_takes_stamps(make: Callable[..., Embe
         subprocess.run(["umount", mounted], check=True)
 
 
-def test_processes_with_different_max_size_share_the_files(make: Callable[..., EmbeddedStore], tmp_path: Path) -> None:
+def test_processes_with_different_max_size_share_the_files(make: Callable[..., EmbeddedStore]) -> None:
     slot, old, entry = name(), stamp(), name()
-    go = tmp_path / "go"
+    large, small = make(max_size=64 * MIB), make(max_size=8 * MIB)
 
-    def with_more() -> None:
-        eventually(go.exists)
-        large = make(max_size=64 * MIB)
-        assert large.look_up(entry, [slot]) == (b"rows", [old])
+    def put_many() -> None:
         for _ in range(8000):
             assert large.put(name(), os.urandom(5000), None)
-        large.put(entry, b"new rows", None)
 
-    other = Child(with_more)  # forked now: a fork closes the files, and what is tested is that they stay open
-    small = make(max_size=8 * MIB)
+    partner = Partner(put_many=put_many, put=large.put, look_up=large.look_up)
     small.fill([slot], old)
     small.put(entry, b"rows", None)
     opened = small._files
-    go.touch()
-    other.result()
+    assert partner("look_up", entry, [slot]) == (b"rows", [old])
+    partner("put_many")
+    partner("put", entry, b"new rows", None)
     assert small._files is opened
     assert small.look_up(entry, [slot]) == (b"new rows", [old])
-    small.put(entry, b"newest", None)
-    assert small.look_up(entry, [slot]) == (b"newest", [old])
-
-    def with_less() -> Any:
-        return make(max_size=4 * MIB).look_up(entry, [slot])
-
-    assert in_new_process(with_less) == (b"newest", [old])
+    assert small.put(entry, b"newest", None)
+    assert partner("look_up", entry, [slot]) == (b"newest", [old])
+    partner.end()
+    smallest = make(max_size=4 * MIB)
+    assert in_new_process(lambda: smallest.look_up(entry, [slot])) == (b"newest", [old])
 
 
 # Boots and damage ---------------------------------------------------------------
@@ -436,44 +433,45 @@ def test_all_processes_leave_files_that_were_deleted(
     make: Callable[..., EmbeddedStore], folder: Path, deletion: str
 ) -> None:
     """One process goes on with a store whose files somebody deletes, another begins after that."""
-    first = make()
+    first, second = make(), make()
     slot, entry, old, new = name(), name(), stamp(), stamp()
+
+    def write() -> float:
+        who = writer()
+        second.mark([slot], who, 60)
+        second.settle([slot], who, new)
+        return time.monotonic()
+
+    partner = Partner(write=write)
     first.fill([slot], old)
     first.put(entry, b"rows", None)
     assert first.look_up(entry, [slot]) == (b"rows", [old])
+    stop = threading.Event()
+    seen = []
+
+    def read() -> None:
+        while not stop.is_set():
+            began = time.monotonic()
+            seen.append((began, first.look_up(entry, [slot])[1]))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    eventually(lambda: len(seen) > 10)
     if deletion == "folder":
         shutil.rmtree(folder)
     else:
         for path in folder.iterdir():
             if deletion == "all" or not path.name.endswith(("-lock", "guard")):
                 path.unlink()
-
-    def write() -> float:
-        who = writer()
-        second = make()
-        second.mark([slot], who, 60)
-        second.settle([slot], who, new)
-        return time.monotonic()
-
-    busy = threading.Event()
-    seen = []
-
-    def read() -> None:
-        while not busy.is_set():
-            began = time.monotonic()
-            seen.append((began, first.look_up(entry, [slot])[1]))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    written = in_new_process(write)
-    time.sleep(0.05)  # so that there are look-ups to judge
-    busy.set()
+    written = partner("write")
+    eventually(lambda: seen[-1][0] > written)
+    stop.set()
     reader.join()
-    assert any(began > written for began, _ in seen)
     # No look-up that began after the write sees the stamp from before it.
-    assert [held for began, held in seen if began > written and held == [old]] == []
+    assert [held for began, held in seen if began > written and held != [new]] == []
     assert first.look_up(entry, [slot])[1] == [new]
     assert first.available
+    partner.end()
 
 
 def test_a_file_that_is_cut_while_open_is_left(store: EmbeddedStore, folder: Path) -> None:
@@ -483,7 +481,9 @@ def test_a_file_that_is_cut_while_open_is_left(store: EmbeddedStore, folder: Pat
     assert store._files is not None
     os.truncate(data_file(folder, "entries"), 5 * mmap.PAGESIZE)
     store._files.next_check = 0
+    before = store._files
     assert store.look_up(name(), [slot]) == (None, [old])
+    assert store._files is not before
     assert store.put(b"entry", b"rows", None)
 
 
@@ -543,20 +543,24 @@ def test_readers_that_were_killed_do_not_use_up_the_places(
 def test_readers_that_are_killed_while_it_is_open_make_room(
     make: Callable[..., EmbeddedStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "READERS", 4)
-    store = make()
-    store.fill([name()], stamp())  # open, but no reader yet
+    monkeypatch.setattr(files, "READERS", 8)
+    store, other = make(), make()
+    held = []
 
-    def read_and_die() -> None:
-        fresh = make()
-        # Checking for dead readers on opening would hide what is tested here: that it is done when the places are full.
-        fresh.look_up(None, [name()])
-        os.kill(os.getpid(), signal.SIGKILL)
+    def take_all_places() -> int:
+        other.look_up(None, [name()])
+        assert other._files is not None
+        with contextlib.suppress(lmdb.ReadersFullError):
+            while True:
+                held.append(other._files.slots.begin())
+        return len(held)
 
-    children = [Child(read_and_die) for _ in range(4)]
-    for child in children:
-        child.killed()
-    assert store.look_up(name(), [name()]) == (None, [None])
+    partner = Partner(take=take_all_places)
+    slot, old = name(), stamp()
+    store.fill([slot], old)  # open, but it has read nothing yet
+    assert partner("take") >= 8
+    partner.kill()
+    assert store.look_up(name(), [slot]) == (None, [old])
     assert store.available
 
 

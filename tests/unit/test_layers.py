@@ -43,6 +43,8 @@ database
 registry
 state
 
+marking
+
 # paths: of a read and of a write; neither imports the other
 reads  writes
 cursors

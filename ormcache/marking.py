@@ -1,0 +1,128 @@
+"""Marking relations before what changes them, settling them after: rules W3 to W5 on one connection."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db import OperationalError
+
+from ormcache import signals
+from ormcache.catalog import EVERYTHING, SCHEMA
+from ormcache.database import Database
+from ormcache.stores.base import StoreUnavailable
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+T = TypeVar("T")
+
+
+class WriteRefused(OperationalError):
+    """The store cannot be told of a write and ``ON_OUTAGE`` is ``"refuse"``: nothing was committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """Relations that are marked for one writer, or could not be."""
+
+    relations: frozenset[str]
+    slots: list[bytes]
+    writer: bytes | None  # None: the store was away
+
+
+class Marking:
+    """What one connection tells the store of its writes. The thread that owns the connection owns this."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, in_old_snapshot: Callable[[], bool]) -> None:
+        """``in_old_snapshot``: may what the open transaction is shown be older than what others have committed?"""
+        self._connection: Any = weakref.proxy(connection)
+        self._in_old_snapshot = in_old_snapshot
+
+    def around(
+        self, database: Database, call: Callable[[], T], relations: frozenset[str], *, statement: bool = False
+    ) -> T:
+        """Run ``call``, which makes changes to these relations visible, between marking and settling them.
+
+        ``statement``: it also makes those changes. It may have waited for a lock after it was planned, while somebody
+        changed the schema: what hangs on its relations is asked for again. (A transaction is marked when all of
+        its statements have run.)
+        """
+        marked = self.mark(database, relations)
+        try:
+            answer = call()
+        except BaseException:
+            # The database has answered: it is over. It has not: the change may still come, after any settling
+            # that could be done now, so the marks stay until their leases end.
+            if self.is_decided():
+                self.settle(database, marked)
+            raise
+        self.settle(database, marked, asks_again=statement)
+        return answer
+
+    def is_decided(self) -> bool:
+        """Has the database answered all that it was asked? It has if it answers another question."""
+        with suppress(Exception):
+            return bool(self._connection.is_usable())
+        return False
+
+    def mark(self, database: Database, relations: frozenset[str]) -> Marked:
+        """W3. Raises WriteRefused."""
+        if SCHEMA in relations:
+            relations |= EVERYTHING
+        slots = slots_of(database, relations)
+        try:
+            writer, version = database.stamps.mark(slots, watch=database.schema)
+            more = self._more(database, relations, version)
+            if more:
+                added = slots_of(database, more)
+                database.stamps.mark_more(added, writer)
+                relations, slots = relations | more, slots + added
+        except StoreUnavailable as error:
+            if database.config.on_outage == "refuse":
+                raise WriteRefused(f"the write was not committed, because {error} (ON_OUTAGE is 'refuse')") from error
+            return Marked(relations, slots, None)
+        return Marked(relations, slots, writer)
+
+    def settle(self, database: Database, marked: Marked, *, asks_again: bool = False) -> None:
+        """W5. What the store does not take waits until it does."""
+        try:
+            if marked.writer is None:
+                database.stamps.renew(marked.slots)
+            else:
+                watch = database.schema if asks_again and SCHEMA not in marked.relations else None
+                version = database.stamps.settle(marked.slots, marked.writer, watch)
+                if watch is not None:
+                    more = self._more(database, marked.relations, version)
+                    if more:
+                        database.renew(more)
+        except StoreUnavailable:
+            database.pending.add(marked.relations)
+        self.tell(marked.relations)
+
+    def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:
+        """What else hangs on these relations by the catalog as it is now; the epoch where that cannot be told."""
+        if SCHEMA in relations:
+            return frozenset()
+        if database.is_version(version):
+            # The statements may have been planned by an older catalog than the one of now.
+            return database.closure(relations) - relations
+        # Somebody has changed the schema.
+        if version is None or self._in_old_snapshot():
+            return EVERYTHING - relations
+        database.load_catalog(self._connection.connection)
+        return database.closure(relations) - relations
+
+    def tell(self, relations: frozenset[str]) -> None:
+        """Tell whoever listens that results of these are retired."""
+        if signals.invalidated.receivers:
+            signals.invalidated.send_robust(
+                sender=self._connection.__class__, using=self._connection.alias, relations=relations - {SCHEMA}
+            )
+
+
+def slots_of(database: Database, relations: Iterable[str]) -> list[bytes]:
+    return [database.slot(relation) for relation in sorted(relations)]
