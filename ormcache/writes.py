@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -144,6 +145,8 @@ class Writes:
             answer = self._marking.around(database, execute, written, statement=True)
         self._unsure = self._unsure or (self._began and plan.statement.commits)
         self._follow(database, plan, params, cursor)
+        if plan.effect is Effect.OPAQUE:
+            self._look_at_transaction(written)
         return answer
 
     def touch(self, call: Callable[[], T], *, commits: bool = False, sets: bool = True) -> T:
@@ -159,8 +162,17 @@ class Writes:
             self._state.session.unfollowed()
         if self.in_transaction and not commits:
             self.dirty |= ANYTHING
-            return call()
-        return self._marking.around(database, call, self.dirty | ANYTHING)
+            answer = call()
+        else:
+            answer = self._marking.around(database, call, self.dirty | ANYTHING)
+        self._look_at_transaction(ANYTHING)
+        return answer
+
+    def _look_at_transaction(self, written: frozenset[str]) -> None:
+        """Something that cannot be read may have begun a transaction and left it open: what it wrote is still to come."""
+        if not self.in_transaction and _has_open_transaction(self._connection.connection):
+            self._began = True
+            self.dirty |= written
 
     def begin(self, sql: Any) -> Callable[[BaseException | None], None]:
         """For a statement that runs for as long as a context manager is open: what :meth:`run` does before it.
@@ -367,6 +379,22 @@ class Writes:
             return rollback()
         finally:
             self._ended(committed=False)
+
+
+def _has_open_transaction(connection: Any) -> bool:
+    """As the driver sees it; False where the driver does not tell."""
+    for status in (
+        lambda: connection.info.transaction_status != _IDLE,  # psycopg 3 and 2
+        lambda: connection.in_transaction,  # sqlite3
+        lambda: connection.server_status & _IN_TRANSACTION,  # PyMySQL
+    ):
+        with suppress(AttributeError):
+            return bool(status())
+    return False
+
+
+_IDLE = 0  # libpq's PQTRANS_IDLE
+_IN_TRANSACTION = 1  # MySQL's SERVER_STATUS_IN_TRANS
 
 
 def _run_and_fetch(execute: Callable[[], Any], cursor: Any) -> Any:

@@ -120,10 +120,10 @@ class EmbeddedStore(Store):
         with self._opening:
             if self._files is not files:
                 return
-            if isinstance(error, lmdb.ReadersFullError):
-                if not files.slots.reader_check() + files.entries.reader_check():
-                    raise error
-                return
+            if isinstance(error, (lmdb.ReadersFullError, lmdb.MapFullError)):
+                # A process that was killed while it read keeps its place, and all pages that were freed since.
+                if files.slots.reader_check() + files.entries.reader_check():
+                    return
             if not isinstance(error, (lmdb.MapResizedError, *_HOPELESS)):
                 raise error
             if isinstance(error, _HOPELESS):

@@ -11,7 +11,7 @@ def _live(database: None) -> None:
 
 @pytest.fixture
 def ddl(database: None) -> Iterator[Callable[[str, str], None]]:
-    """``ddl(create, drop)``: runs ``create`` through the cache's connection now, and ``drop`` past it after the test."""
+    """``ddl(create, drop)``: runs ``create`` through the cache's connection, and after the test ``drop`` past it."""
     drops = []
 
     def execute(sql: str, using: str) -> None:

@@ -64,9 +64,10 @@ class MemoryStore(Store):
             self.slots[slot] = with_mark(self.slots.get(slot), writer, now, now + int(lease * 1e6))
         return watched
 
-    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes) -> None:
+    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
         for slot in slots:
             self.slots[slot] = without_mark(self.slots.get(slot), writer, self._now(), stamp)
+        return None if watch is None else self._living(watch)
 
     def _remove(self, entries: Sequence[bytes]) -> None:
         for entry in entries:

@@ -164,8 +164,9 @@ def test_without_merging_of_marks_a_stale_read_is_found(explore, store, monkeypa
         original(self, slots, writer, lease, None)
         return watched
 
-    def settle(self, slots, writer, stamp):
+    def settle(self, slots, writer, stamp, watch):
         self.slots.update(dict.fromkeys(slots, stamp))
+        return None if watch is None else self._living(watch)
 
     original = MemoryStore._mark
     monkeypatch.setattr(MemoryStore, "_mark", mark)

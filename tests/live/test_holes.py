@@ -277,12 +277,36 @@ def test_manual_transactions(queries):
 def test_savepoints(queries):
     reading = Reading(queries, rows_of(Genre))
     with transaction.atomic():
-        point = transaction.savepoint()
+        # Renamed in Django 6.1
+        create = getattr(transaction, "savepoint_create", None) or transaction.savepoint
+        point = create()
         Genre.objects.update(name="never")
         assert Genre.objects.get().name == "never"
         transaction.savepoint_rollback(point)
         assert Genre.objects.get().name == "Ann"
     reading.assert_fresh(changed=False)
+
+
+@pytest.mark.parametrize("begin", ["BEGIN; UPDATE shop_genre SET name = 'new'", "a procedure", "a script"])
+def test_a_transaction_that_something_leaves_open(queries, ddl, begin):
+    """What it has written is not visible yet, and retires nothing for good before it is."""
+    if {"BEGIN;": "postgresql", "a proc": "mysql", "a scri": "sqlite"}[begin[:6]] != ENGINE:
+        pytest.skip("not on this engine")
+    if ENGINE == "mysql":
+        body = "BEGIN START TRANSACTION; UPDATE shop_genre SET name = 'new'; END"
+        ddl(f"CREATE PROCEDURE begin_and_write() {body}", "DROP PROCEDURE begin_and_write")
+    reading = Reading(queries, rows_of(Genre))
+    with connection.cursor() as cursor:
+        if ENGINE == "mysql":
+            cursor.callproc("begin_and_write")
+        elif ENGINE == "sqlite":
+            cursor.executescript("BEGIN; UPDATE shop_genre SET name = 'new'")
+        else:
+            cursor.execute(begin)
+    reading.cache_again()
+    execute("COMMIT")
+
+    reading.assert_fresh()
 
 
 def test_a_transaction_that_cannot_begin(queries, monkeypatch):

@@ -520,6 +520,7 @@ def alias(request):
 
 
 def test_another_engine_below(alias, queries):
+    pytest.importorskip("django_prometheus")
     vendor = {"sqlite": "sqlite3", "postgresql": "postgresql", "mysql": "mysql"}[ENGINE]
     own = connections.settings["default"]["ORMCACHE"]
     wrapped = alias(

@@ -225,6 +225,18 @@ def test_marking_tells_what_the_watched_slot_held(store: Store) -> None:
     assert store.mark([], writer(), 60, watched) != held
 
 
+def test_settling_tells_what_the_watched_slot_holds(store: Store) -> None:
+    slot, watched, empty = names(3)
+    held, who = stamp(), writer()
+    store.settle([watched], writer(), held)
+    store.mark([slot], who, 60)
+    assert store.settle([slot], who, stamp()) is None
+    assert store.settle([slot], who, stamp(), watched) == held
+    assert store.settle([slot], who, stamp(), empty) is None
+    assert store.settle([], who, stamp(), watched) == held
+    assert store.look_up(None, [watched, empty])[1] == [held, None]  # watching settles nothing
+
+
 @pytest.mark.parametrize("rubbish", [b"", b"M", b"Mshort", b"S", b"\x80\x04N.", b"x" * 5000], ids=lambda v: repr(v)[:9])
 def test_rubbish_in_a_slot_is_handed_out_and_settled_over(store: Store, rubbish: bytes) -> None:
     settled, marked = names(2)

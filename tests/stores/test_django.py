@@ -123,6 +123,19 @@ def test_a_lock_is_not_waited_for_for_ever(store: DjangoStore, alias: str, monke
     assert caches[alias].get(lock) == "somebody"
 
 
+def test_the_lock_of_another_is_left_alone(store: DjangoStore, alias: str) -> None:
+    """A writer that was held up until its lock had run out meets somebody else's."""
+    slot = name()
+    lock = f"{module._slot(slot)}.lock"
+
+    def held_up(value: bytes | None) -> bytes:
+        caches[alias].set(lock, "somebody", timeout=60)
+        return stamp()
+
+    store._change(slot, held_up)
+    assert caches[alias].get(lock) == "somebody"
+
+
 def test_the_lock_is_given_back_after_a_failure(store: DjangoStore) -> None:
     slot = name()
 

@@ -213,13 +213,12 @@ def test_processes_agree_which_entries_are_the_old_ones(make: Callable[..., Embe
     partner = Partner(put_many=put_many, put=store.put, look_up=store.look_up)
     entry = name()
     for number in range(30):  # over several turns of the generations
-        value = b"%d" % number
-        assert partner("put", entry, b"partner's " + value, None)
-        assert store.look_up(entry, [])[0] == b"partner's " + value
+        ours, theirs = b"ours %d" % number, b"theirs %d" % number
+        assert store.put(entry, ours, None)
+        assert partner("look_up", entry, [])[0] == ours
         partner("put_many")
-        assert store.put(entry, b"ours " + value, None)
-        assert partner("look_up", entry, [])[0] == b"ours " + value
-        assert store.look_up(entry, [])[0] == b"ours " + value
+        partner("put", entry, theirs, None)
+        assert store.look_up(entry, [])[0] == theirs
     partner.end()
 
 
@@ -562,6 +561,26 @@ def test_readers_that_are_killed_while_it_is_open_make_room(
     partner.kill()
     assert store.look_up(name(), [slot]) == (None, [old])
     assert store.available
+
+
+def test_a_reader_that_was_killed_while_it_read_does_not_fill_the_file(make: Callable[..., EmbeddedStore]) -> None:
+    """Its snapshot keeps every page that is freed from then on."""
+    store, other = make(max_size=4 * MIB), make(max_size=4 * MIB)
+    held = []
+
+    def read() -> None:
+        other.look_up(None, [name()])
+        assert other._files is not None
+        held.append(other._files.slots.begin())
+
+    partner = Partner(read=read)
+    slots, old = names(10), stamp()
+    store.fill(slots, old)
+    partner("read")
+    partner.kill()
+    for _ in range(3000):
+        store.settle(slots[:1], writer(), stamp())
+    assert store.look_up(None, slots)[1][1:] == [old] * 9  # no new beginning
 
 
 def test_a_writer_killed_in_the_middle_leaves_the_files_whole(make: Callable[..., EmbeddedStore]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -162,6 +163,36 @@ def test_a_late_reply_is_never_taken_for_the_next_one(make: Make, server: Server
         clock.advance(60)
         assert store.look_up(None, slots[1:])[1] == [stamps[1]]
         assert store.look_up(None, slots[:1])[1] == [stamps[0]]
+
+
+class Interruption(BaseException):
+    pass
+
+
+def test_nor_is_the_reply_to_an_interrupted_call(make: Make, server: Server) -> None:
+    """A worker's time limit raises in the middle of a call; what it raises is no Exception."""
+    store = make([server])
+    slots = names(2)
+    stamps = [stamp(), stamp()]
+    for slot, value in zip(slots, stamps, strict=True):
+        store.settle([slot], writer(), value)
+    store.put(name(), b"rows", None)
+
+    def interrupt(*args: Any) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    server.pause()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.03)  # soon, so that the connection does not look idle
+        with pytest.raises(Interruption):
+            store.put(name(), b"rows", None)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        server.resume()
+    for _ in range(3):
+        assert store.put(name(), b"rows", None) is True
+        assert store.look_up(None, slots)[1] == stamps
 
 
 def test_a_restarted_server_is_found_again_and_is_empty(make: Make, server: Server, clock: Clock) -> None:

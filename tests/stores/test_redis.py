@@ -160,6 +160,33 @@ def test_nor_is_the_reply_to_an_interrupted_call(store: RedisStore, server: Serv
     assert store.look_up(None, slots[:1])[1] == [stamps[0]]
 
 
+def test_nor_does_the_client_connect_again_by_itself(
+    store: RedisStore, server: Server, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on with the names of the server that was."""
+    monkeypatch.setattr(module, "ASK_AGAIN", 3600)
+    slot, old = name(), stamp()
+    store.fill([slot], old)
+    raw.save()
+
+    def interrupt(*args: Any) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    server.pause()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Interruption):
+            store.look_up(None, [slot])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        server.resume()
+    server.kill()
+    server.start()
+    assert raw.dbsize() >= 1
+    assert store.look_up(None, [slot])[1] == [None]
+
+
 def test_nobody_there(make: Make) -> None:
     store = make(f"redis://127.0.0.1:{free_port()}/0")
     assert unavailable(lambda: store.look_up(None, [name()])) < 0.5

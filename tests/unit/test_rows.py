@@ -50,7 +50,10 @@ def postgresql() -> list:
 
 
 def psycopg2() -> list:
-    from psycopg2.extras import DateRange, DateTimeTZRange, NumericRange
+    try:
+        from psycopg2.extras import DateRange, DateTimeTZRange, NumericRange
+    except ImportError:
+        return []  # the driver's successor is the one that the tests need
 
     return [
         NumericRange(1, 2),
