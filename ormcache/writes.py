@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +51,7 @@ class Writes:
         self._open_cursors: weakref.WeakSet[Any] = weakref.WeakSet()
         self._began = False  # by a BEGIN that Django has not sent
         self._unsure = False  # MySQL may have ended what began that way, by a statement that commits
+        self._found_open = False  # begun by something that cannot be read
         self._manual = False  # by SET autocommit = 0
         self._reading = False  # the statement under way is the cache's own miss
         self._renews = False  # everything is to be retired once the connection is made
@@ -90,7 +90,7 @@ class Writes:
         self.dirty = frozenset()
         self.ran = False
         self._began = False
-        self._unsure = False
+        self._unsure = self._found_open = False
         self._manual = False
         self._open_cursors.clear()
 
@@ -99,7 +99,7 @@ class Writes:
         self.dirty = frozenset()
         self.ran = False
         self._began = self._manual
-        self._unsure = False
+        self._unsure = self._found_open = False
         undone = not committed and self._state.vendor == "postgresql"
         self._state.session.ended(undone=undone)
 
@@ -162,17 +162,20 @@ class Writes:
             self._state.session.unfollowed()
         if self.in_transaction and not commits:
             self.dirty |= ANYTHING
-            answer = call()
+            answer = self._marking.around(database, call, ANYTHING) if self._unsure else call()
         else:
             answer = self._marking.around(database, call, self.dirty | ANYTHING)
         self._look_at_transaction(ANYTHING)
         return answer
 
     def _look_at_transaction(self, written: frozenset[str]) -> None:
-        """Something that cannot be read may have begun a transaction and left it open: what it wrote is still to come."""
+        """Something that cannot be read has run and was settled: it may have begun a transaction, or ended that one."""
         if not self.in_transaction and _has_open_transaction(self._connection.connection):
-            self._began = True
+            # What it has written is still to come. Any further such thing is settled for itself: it may commit.
+            self._began = self._unsure = self._found_open = True
             self.dirty |= written
+        elif self._found_open and not _has_open_transaction(self._connection.connection):
+            self._ended(committed=True)
 
     def begin(self, sql: Any) -> Callable[[BaseException | None], None]:
         """For a statement that runs for as long as a context manager is open: what :meth:`run` does before it.
@@ -339,7 +342,7 @@ class Writes:
             answer = execute()
         if word == "begin":
             self._began = True
-            self._unsure = False
+            self._unsure = self._found_open = False
             session.serial = session.serial or statement.serial
             self.ran = statement.serial
         elif word == "rollback":
@@ -383,14 +386,11 @@ class Writes:
 
 def _has_open_transaction(connection: Any) -> bool:
     """As the driver sees it; False where the driver does not tell."""
-    for status in (
-        lambda: connection.info.transaction_status != _IDLE,  # psycopg 3 and 2
-        lambda: connection.in_transaction,  # sqlite3
-        lambda: connection.server_status & _IN_TRANSACTION,  # PyMySQL
-    ):
-        with suppress(AttributeError):
-            return bool(status())
-    return False
+    if hasattr(connection, "info"):  # psycopg 3 and 2
+        return bool(connection.info.transaction_status != _IDLE)
+    if hasattr(connection, "in_transaction"):  # sqlite3
+        return bool(connection.in_transaction)
+    return bool(getattr(connection, "server_status", 0) & _IN_TRANSACTION)  # PyMySQL
 
 
 _IDLE = 0  # libpq's PQTRANS_IDLE

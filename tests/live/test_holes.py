@@ -24,7 +24,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast, Coalesce, Concat, Greatest, Length, NullIf, Rank
 from django.db.models.functions import Upper as Capitals
 
-from tests.live.reading import ENGINE, Reading, rows_of
+from tests.live.reading import ENGINE, Reading, execute, rows_of
 from tests.shop.models import Author, Book, Genre, Novel, Place, Review, Upper
 
 R = Review.objects.filter

@@ -45,9 +45,9 @@ def load_places():
         )
         for iso, country in countries.items()
     )
-    Border = Country.neighbours.through
-    Border.objects.bulk_create(
-        Border(from_country_id=iso, to_country_id=neighbour)
+    border = Country.neighbours.through
+    border.objects.bulk_create(
+        border(from_country_id=iso, to_country_id=neighbour)
         for iso, country in countries.items()
         for neighbour in country["neighbours"].split(",")
         if neighbour in countries

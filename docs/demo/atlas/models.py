@@ -29,7 +29,7 @@ class City(models.Model):
     timezone = models.CharField(max_length=40)
 
     class Meta:
-        indexes = [models.Index(fields=["country", "-population"])]
+        indexes = (models.Index(fields=["country", "-population"]),)
 
 
 class Review(models.Model):
