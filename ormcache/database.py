@@ -127,15 +127,16 @@ class Database:
                 return False
         return True
 
-    def forget_catalog(self) -> None:
-        """The schema has changed.
+    def forget_catalog(self, catalog: Catalog | None = None) -> None:
+        """The schema has changed since this catalog was read; None: since any was.
 
         Threads that are about to make a plan still get one: it does not outlive the schema's change in the store,
         which both reads and writes look at after they have planned.
         """
         with self._lock:
-            self._outdated = True
-            self._plans = {}
+            if catalog is None or catalog is self._catalog:
+                self._outdated = True
+                self._plans = {}
 
     def is_current(self, plan: Plan, epoch: bytes | None) -> bool | None:
         """Is a plan's catalog still right at this value of the epoch's slot? None: it cannot be told just now.

@@ -127,17 +127,12 @@ class Read:
         if reason is not None:
             return self._bypass(reason, compiled)
         try:
-            name = keys.entry_name(
-                state.prefix(database), plan.statement.digest + lengths, self._told(params), self._shape()
-            )
+            name = keys.entry_name(state.prefix(database), plan.statement.digest + lengths, params, self._shape())
         except keys.Unkeyable:
             return self._bypass(reasons.PARAMETER, compiled)
         if state.vendor == "postgresql" and params and any(map(_reads_clock, params)):
             return self._bypass(reasons.CLOCK, compiled)
         return self._ask(database, plan, name, compiled)
-
-    def _told(self, params: Any) -> Any:
-        return None if params is None else tuple(params)
 
     def _shape(self) -> tuple[Any, ...]:
         """How Django cuts the rows that the statement returns."""
@@ -183,7 +178,7 @@ class Read:
     # With the cache ---------------------------------------------------------------------
 
     def _ask(self, database: Database, plan: Plan, name: bytes, compiled: Any) -> Any:
-        state, stamps, local = self._state, database.stamps, database.local
+        stamps, local = database.stamps, database.local
         kept = local.get(name)
         try:
             found = stamps.look_up(None if kept is not None else name, plan.slots)
@@ -192,7 +187,7 @@ class Read:
             if current is None:
                 return self._bypass(reasons.MARKED, compiled)
             if not current:
-                return self._replanned(database, compiled)
+                return self._replanned(database, plan, compiled)
             if kept is not None:
                 if kept.vector == found.vector and not kept.expired():
                     fresh = list(kept.rows) if self._result_type == MULTI else kept.rows
@@ -212,24 +207,18 @@ class Read:
         elif found.damaged:
             self._damaged(database, name)
         if self._connection.connection is None:
-            # The session that a new connection begins with may be another one than the last time.
+            # The query needs a connection now, and that may begin with another session than the last one did.
             self._connection.ensure_connection()
-            if state.known() is not database or self._moved(database, name, plan, compiled):
-                return self.run(*compiled)
+            return self.run(*compiled)
         return self._miss(database, plan, name, found.vector, compiled)
 
-    def _moved(self, database: Database, name: bytes, plan: Plan, compiled: Any) -> bool:
-        digest = plan.statement.digest + database.plan(compiled[0])[1]
-        now = keys.entry_name(self._state.prefix(database), digest, self._told(compiled[1]), self._shape())
-        return now != name
-
-    def _replanned(self, database: Database, compiled: Any) -> Any:
+    def _replanned(self, database: Database, plan: Plan, compiled: Any) -> Any:
         """Somebody has changed the schema."""
         if self._replans:
             # Again, or the schema's slot holds no stamp: the next reader may have more luck.
             return self._bypass(reasons.MARKED, compiled)
         self._replans = True
-        database.forget_catalog()
+        database.forget_catalog(plan.catalog)
         return self.run(*compiled)
 
     def _damaged(self, database: Database, name: bytes) -> None:

@@ -58,7 +58,6 @@ class EmbeddedStore(Store):
 
     def close(self) -> None:
         with self._opening:
-            # In this order: whoever fails because of the close must see that it was closed.
             files, self._files = self._files, None
             if files is not None:
                 files.close()
@@ -88,18 +87,25 @@ class EmbeddedStore(Store):
 
     def _run(self, operation: Callable[Concatenate[Files, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         attempts = ATTEMPTS
+        user = object()
         while True:
             files = self._files
             if files is None or time.monotonic_ns() >= files.next_check:
                 files = self._checked()
             try:
+                # First entered, then looked: whoever closes does it the other way round, and waits for us.
+                files.users.add(user)
+                if files.closing:
+                    continue
                 return operation(files, *args, **kwargs)
             except lmdb.Error as error:
-                if self._files is files:  # or else it was closed while the operation ran, by a fork or another thread
-                    attempts -= 1
-                    if not attempts:
-                        raise
-                    self._recover(files, error)
+                attempts -= 1
+                if not attempts:
+                    raise
+                failure = error
+            finally:
+                files.users.discard(user)
+            self._recover(files, failure)
 
     def _checked(self) -> Files:
         """The open files, or new ones where those that were open are gone or belong to the process that forked."""
@@ -119,7 +125,7 @@ class EmbeddedStore(Store):
         """Put right what made an operation fail, so that it can be tried again; raise ``error`` if nothing can."""
         with self._opening:
             if self._files is not files:
-                return
+                return  # another thread has done so
             if isinstance(error, (lmdb.ReadersFullError, lmdb.MapFullError)):
                 # A process that was killed while it read keeps its place, and all pages that were freed since.
                 if files.slots.reader_check() + files.entries.reader_check():

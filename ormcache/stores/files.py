@@ -55,6 +55,8 @@ class Files:
         self.pid = os.getpid()
         self.next_check = 0  # time.monotonic_ns() at which it is to be asked whether the files are still there
         self.newer = 0  # the generation of entries that was the newer one when last seen, to be asked first
+        self.users: set[object] = set()  # one for each operation that is going on, of any thread
+        self.closing = False
         self._descriptors: list[int] = []
         self._paths = (folder / f"slots-{boot}", folder / f"entries-{boot}")
         slots, entries = self._paths
@@ -90,7 +92,18 @@ class Files:
         return any(state.st_nlink == 0 or state.st_size < size for state, size in zip(states, self._sizes, strict=True))
 
     def close(self) -> None:
-        """Threads that are reading or writing get an ``lmdb.Error``."""
+        """Close the files once no thread uses them any more.
+
+        LMDB would unmap them under a thread that reads. So if one does not come to an end, they are left open, and
+        this process has no store until it has.
+        """
+        self.closing = True
+        if self.pid == os.getpid():  # the users of another process are not here, and will never leave
+            deadline = time.monotonic() + LONGEST_WAIT
+            while self.users:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.0001)
         for name in ("slots", "entries"):
             environment = getattr(self, name, None)
             if environment is not None:
