@@ -224,6 +224,12 @@ class Server:
         """SIGSTOP: connections stay open and new ones are accepted by the kernel, but nobody answers."""
         for process in self._tree():
             _ignoring_gone(process.suspend)
+            # Its threads stop one after the other, and one that still runs may still answer.
+            deadline = time.monotonic() + STOP_TIMEOUT
+            while not _is_stopped(process.pid):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"process {process.pid} does not stop")
+                time.sleep(0.001)
 
     def resume(self) -> None:
         for process in self._tree():
@@ -450,6 +456,18 @@ class Attached:
 
     def _refuse(self) -> None:
         raise RuntimeError(f"{self.url} belongs to another process; a test that stops a server starts its own one")
+
+
+def _is_stopped(process: int) -> bool:
+    """Have all threads of a process stopped, or is it gone? Where there is no /proc, that is taken on trust."""
+    for thread in Path(f"/proc/{process}/task").glob("*/stat"):
+        try:
+            state = thread.read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue  # it has ended
+        if state not in "TtZX":
+            return False
+    return True
 
 
 AnyServer = Server | Attached

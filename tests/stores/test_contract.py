@@ -297,9 +297,9 @@ def test_threads_share_a_store(store: Store) -> None:
     assert problems == []
 
 
-def _exchange(store: Store, turns: int) -> None:
+def _exchange(store: Store, turns: int, slot: bytes | None = None) -> None:
     """What goes wrong as soon as two processes read from one connection."""
-    slot, entry, new = name(), name(), stamp()
+    slot, entry, new = slot or name(), name(), stamp()
     store.settle([slot], writer(), new)
     for _ in range(turns):
         value = os.urandom(300)
@@ -336,9 +336,10 @@ def test_forks_while_threads_are_at_work(store: Store) -> None:
     problems: list[Any] = []
 
     def work() -> None:
+        slot = name()
         try:
             while not stop.is_set():
-                _exchange(store, 5)
+                _exchange(store, 5, slot)
         except BaseException as error:
             problems.append(error)
 

@@ -651,9 +651,10 @@ def test_threads_go_on_while_it_is_closed_again_and_again(store: EmbeddedStore) 
     stop = threading.Event()
 
     def work() -> None:
+        slot = name()  # one for all: as many as fit in the time would fill the file
         try:
             while not stop.is_set():
-                slot, who, new = name(), writer(), stamp()
+                who, new = writer(), stamp()
                 store.mark([slot], who, 60)
                 assert who in (store.look_up(None, [slot])[1][0] or b"")
                 store.settle([slot], who, new)
