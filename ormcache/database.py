@@ -86,6 +86,7 @@ class Database:
         self._only = Selection(config.only)
         self._lock = threading.Lock()  # guards what follows; never held while the database or the store is asked
         self._plans: dict[str, Plan] = {}
+        self._closures: dict[frozenset[str], frozenset[str]] = {}  # of the catalog
         self._slots: dict[str, bytes] = {}
         self._catalog: Catalog | None = None
         self._outdated = False  # the schema has changed since the catalog was read
@@ -112,6 +113,7 @@ class Database:
         catalog = Catalog(self.vendor, READERS[self.vendor].load(connection))
         with self._lock:
             self._plans = {}
+            self._closures = {}
             self._catalog = catalog
             self._outdated = False
             self._catalog_version = version
@@ -270,12 +272,18 @@ class Database:
 
     def closure(self, relations: frozenset[str]) -> frozenset[str]:
         """What a write to these relations may change by the present catalog, anything if there is none."""
-        catalog = self._catalog
+        with self._lock:
+            catalog, closures = self._catalog, self._closures
         if catalog is None:
             return relations | {EPOCH}
-        return frozenset(
-            name for name in catalog.written(relations) if name in (EPOCH, SCHEMA) or not self.excludes(name)
-        )
+        found = closures.get(relations)
+        if found is None:
+            found = frozenset(
+                name for name in catalog.written(relations) if name in (EPOCH, SCHEMA) or not self.excludes(name)
+            )
+            if len(closures) < MOST_PLANS:
+                closures[relations] = found
+        return found
 
     # Slots --------------------------------------------------------------------------
 
