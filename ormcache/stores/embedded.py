@@ -25,7 +25,9 @@ from ormcache.stores.files import NOTICE, Files, default_folder, open_files
 
 NEVER = bytes(8)  # an entry begins with the microsecond of its expiry; this stands for none
 NEWER = b"newer"  # in the file of entries: which of the two generations is written to
-ATTEMPTS = 3
+ATTEMPTS = 3  # at an operation that fails
+FULL_ATTEMPTS = 100  # at one that finds the file of slots full, a pause before each
+PAUSE = 0.0025  # seconds
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,7 +88,7 @@ class EmbeddedStore(Store):
     # What is open ---------------------------------------------------------------
 
     def _run(self, operation: Callable[Concatenate[Files, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        attempts = ATTEMPTS
+        failures = 0
         user = object()
         while True:
             files = self._files
@@ -99,13 +101,11 @@ class EmbeddedStore(Store):
                     continue
                 return operation(files, *args, **kwargs)
             except lmdb.Error as error:
-                attempts -= 1
-                if not attempts:
-                    raise
+                failures += 1
                 failure = error
             finally:
                 files.users.discard(user)
-            self._recover(files, failure)
+            self._recover(files, failure, failures)
 
     def _checked(self) -> Files:
         """The open files, or new ones where those that were open are gone or belong to the process that forked."""
@@ -121,21 +121,28 @@ class EmbeddedStore(Store):
                 self._files = open_files(self._folder, self._max_size)
             return self._files
 
-    def _recover(self, files: Files, error: lmdb.Error) -> None:
+    def _recover(self, files: Files, error: lmdb.Error, failures: int) -> None:
         """Put right what made an operation fail, so that it can be tried again; raise ``error`` if nothing can."""
+        full = isinstance(error, lmdb.MapFullError)
+        if failures >= ATTEMPTS + (FULL_ATTEMPTS if full else 0):
+            raise error
         with self._opening:
             if self._files is not files:
                 return  # another thread has done so
-            if isinstance(error, (lmdb.ReadersFullError, lmdb.MapFullError)):
-                # A process that was killed while it read keeps its place, and all pages that were freed since.
-                if files.slots.reader_check() + files.entries.reader_check():
-                    return
-            if not isinstance(error, (lmdb.MapResizedError, *_HOPELESS)):
-                raise error
-            if isinstance(error, _HOPELESS):
-                # A new beginning is always right: empty slots retire every entry.
-                files.remove()
-            self.close()
+            # Who reads keeps all pages that are freed meanwhile: for ever if the process was killed in the middle ...
+            freed = (full or isinstance(error, lmdb.ReadersFullError)) and (
+                files.slots.reader_check() + files.entries.reader_check()
+            )
+            if not freed and not (full and failures < FULL_ATTEMPTS):
+                if not isinstance(error, (lmdb.MapResizedError, *_HOPELESS)):
+                    raise error
+                if isinstance(error, _HOPELESS):
+                    # A new beginning is always right: empty slots retire every entry.
+                    files.remove()
+                self.close()
+                return
+        if not freed:
+            time.sleep(PAUSE)  # ... or until it gets the processor back
 
     def _reset(self) -> None:
         self.close()

@@ -583,6 +583,35 @@ def test_a_reader_that_was_killed_while_it_read_does_not_fill_the_file(make: Cal
     assert store.look_up(None, slots)[1][1:] == [old] * 9  # no new beginning
 
 
+def test_nor_does_one_that_was_held_up(make: Callable[..., EmbeddedStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = make(max_size=4 * MIB), make(max_size=4 * MIB)
+    held = []
+
+    def read() -> None:
+        other.look_up(None, [name()])
+        assert other._files is not None
+        held.append(other._files.slots.begin())
+
+    partner = Partner(read=read, go_on=lambda: held.pop().abort())
+    slots, old = names(10), stamp()
+    store.fill(slots, old)
+    sleep, pauses = time.sleep, []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            partner("go_on")
+        sleep(seconds)
+
+    monkeypatch.setattr(embedded.time, "sleep", pause)
+    partner("read")
+    for _ in range(3000):
+        store.settle(slots[:1], writer(), stamp())
+    assert len(pauses) == 3
+    assert store.look_up(None, slots)[1][1:] == [old] * 9  # no new beginning
+    partner.end()
+
+
 def test_a_writer_killed_in_the_middle_leaves_the_files_whole(make: Callable[..., EmbeddedStore]) -> None:
     store = make()
     slot, old = name(), stamp()
