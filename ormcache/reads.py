@@ -61,8 +61,6 @@ class CachedCompiler(_Compiler):
         except EmptyResultSet:
             self._compiled = EmptyResultSet
             return super().execute_sql(result_type, chunked_fetch, chunk_size)
-        # Not before: what is known to be empty needs no database, and is allowed where reading is not.
-        connection.check_read()
         return Read(self, state, connection.ormcache_writes, result_type, chunk_size).run(*compiled)
 
     def _obstacle(self, state: State, result_type: Any, chunked_fetch: bool) -> str | None:
@@ -178,6 +176,8 @@ class Read:
     # With the cache ---------------------------------------------------------------------
 
     def _ask(self, database: Database, plan: Plan, name: bytes, compiled: Any) -> Any:
+        # Not before: a query that goes to the database is checked there, and one that is known to be empty is allowed.
+        self._connection.check_read()
         stamps, local = database.stamps, database.local
         kept = local.get(name)
         try:
