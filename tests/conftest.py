@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+import hypothesis
 import pytest
 
 from tests import environment
@@ -49,6 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # Nothing is to land in the folders of the user who runs the tests.
     os.environ["XDG_RUNTIME_DIR"] = os.environ["XDG_CACHE_HOME"] = str(run.own_folder)
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+    # The same examples at every run: a gate that may fail by chance says nothing of the change in front of it.
+    # "pytest --hypothesis-profile=random" looks for new ones.
+    hypothesis.settings.register_profile("random")
+    hypothesis.settings.register_profile("same", derandomize=True)
+    if not config.getoption("--hypothesis-profile", None):
+        hypothesis.settings.load_profile("same")
     django.setup()
 
 

@@ -369,6 +369,7 @@ def test_any_text(vendor, text):
 
     if statement.effect is Effect.READ and statement.obstacle is None:
         assert text.lower().lstrip("(; \t\n").startswith(("select", "with", "values", "table", "-", "/", "#"))
-        assert not {"insert", "merge", "truncate", "delete"} & statement.names or vendor == "mysql" or '"' in text
+        # Not TRUNCATE: it can stand nowhere in a SELECT, and MySQL has a function of that name.
+        assert not {"insert", "merge", "delete"} & statement.names or any(quote in text for quote in '"`[')
     if statement.effect is Effect.WRITE and statement.targets is not None:
         assert {name for _, name in statement.targets} <= statement.names
