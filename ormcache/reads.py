@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 else:
     _Compiler = object
 
-#: No result: distinct from None, which is the answer of a query for one row that finds none
-MISS: Any = object()
-
 
 class CachedCompiler(_Compiler):
     """Mixin for a SELECT's compiler class; its connection has ``ormcache`` (State) and ``ormcache_writes`` (Writes)."""

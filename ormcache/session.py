@@ -73,7 +73,7 @@ class Session:
             self._before = dict(self._settings)
         self.hides = self.hides or change.hides
         if not change.followed:
-            self.obstacle = self.obstacle or reasons.SESSION
+            self.obstacle = self.obstacle or change.reason or reasons.SESSION
         elif change.isolation:
             if change.local and in_transaction:
                 self.serial = True

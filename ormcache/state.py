@@ -51,7 +51,6 @@ class State:
         self._connecting = False
         self._begun = b""  # the session's fingerprint when it was met
         self._generation = conf.generation
-        self._tenant: tuple[Any, ...] = ()
         self._prefix: tuple[Database, bytes, tuple[Any, ...], bytes] | None = None
 
     # Getting to know the database -------------------------------------------------------

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.dont_write_bytecode = True  # the demo leaves nothing behind
+sys.dont_write_bytecode = True  # the demo leaves nothing behind, so what follows is imported only now
 
 from blacklist import show_blacklist  # noqa: E402
 from freshness import show_freshness  # noqa: E402

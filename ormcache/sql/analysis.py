@@ -143,7 +143,7 @@ def _analyse_kind(tokens: list[Token], words: list[str], vendor: str, digest: by
     if effect is Effect.SCHEMA:
         if first == "create" and not {"temporary", "temp"}.isdisjoint(words[1:5]) and _creates_temporary(words):
             table = _created(tokens, words)
-            change = SessionChange(None, None, followed=False, hides=table is None)
+            change = SessionChange(None, None, followed=False, hides=table is None, reason=reasons.TEMPORARY)
             return Statement(
                 Effect.SESSION,
                 digest,

@@ -31,6 +31,7 @@ class SessionChange:
     isolation: bool = False  # it changes the isolation level of this or of later transactions
     followed: bool = True  # False: the session cannot be described any more
     hides: bool = False  # from here on a text does not tell all that it writes: the session has code of its own
+    reason: str | None = None  # why it cannot be followed, where that has a name of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,78 @@
+"""Servers that are replicas, and servers that do not tell who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection, connections
+from django.test.signals import setting_changed
+
+import ormcache
+from ormcache import reasons
+from ormcache.catalog import READERS
+from tests.shop.models import Author
+
+
+def names() -> list[str]:
+    return [author.name for author in Author.objects.order_by("name")]
+
+
+def counted(kind: str, reason: str) -> int:
+    return int(ormcache.stats("default")[kind].get(reason, 0))
+
+
+@pytest.fixture
+def identify(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[Any], Any]], None]]:
+    """``identify(change)``: connections made from now on are told ``change(server)`` in place of the truth."""
+    reader = READERS[connection.vendor]
+    truth = reader.identify
+
+    def instead(change: Callable[[Any], Any]) -> None:
+        connection.close()
+        monkeypatch.setattr(reader, "identify", lambda *args: change(truth(*args)))
+
+    yield instead
+    monkeypatch.undo()
+    connection.close()
+
+
+def test_a_replica_without_a_primary_is_not_cached(identify: Any) -> None:
+    Author.objects.create(name="A")
+    identify(lambda server: replace(server, replica=True))
+    before = counted("bypassed", reasons.REPLICA)
+    assert names() == names() == ["A"]
+    assert counted("bypassed", reasons.REPLICA) == before + 2
+
+
+def test_a_replica_of_a_primary_keeps_nothing(identify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    Author.objects.create(name="A")
+    monkeypatch.setitem(settings.DATABASES["default"]["ORMCACHE"], "PRIMARY", "second")
+    setting_changed.send(sender=None, setting="ORMCACHE", value=None, enter=True)
+    connections["second"].ensure_connection()
+    assert connections["second"].ormcache.known() is not None  # the primary tells the truth
+    identify(lambda server: replace(server, replica=True))
+    before = counted("refused", reasons.ON_REPLICA), ormcache.stats("default")["kept"]
+    assert names() == names() == ["A"]
+    assert counted("refused", reasons.ON_REPLICA) == before[0] + 2
+    assert ormcache.stats("default")["kept"] == before[1]
+
+
+def test_a_server_that_does_not_tell_is_not_cached_and_works(identify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(server: Any) -> Any:
+        raise RuntimeError("it does not tell")
+
+    Author.objects.create(name="A")
+    assert names() == names() == ["A"]  # cached by now
+    identify(fails)
+    # The way of connections that this process has met before leads past it: connect.
+    connection.ensure_connection()
+    before = counted("bypassed", reasons.UNIDENTIFIED)
+    assert names() == ["A"]
+    assert counted("bypassed", reasons.UNIDENTIFIED) == before + 1
+    monkeypatch.undo()
+    Author.objects.update(name="B")  # it tells by now, and so does the write
+    assert names() == names() == ["B"]
