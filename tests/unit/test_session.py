@@ -111,7 +111,6 @@ def test_savepoints():
     [
         ("SELECT set_config('a' || 'b', 'x', false)", "postgresql"),
         ("RESET ALL", "postgresql"),
-        ("CREATE TEMP TABLE t (x integer)", "postgresql"),
         ("DISCARD TEMP", "postgresql"),
         ("SET a = 1; SET b = 2", "postgresql"),
         ("UPDATE a SET x = set_config('a.b', 'x', false)", "postgresql"),
@@ -124,6 +123,11 @@ def test_savepoints():
 )
 def test_what_cannot_be_followed(text, vendor):
     assert after(text, vendor=vendor).obstacle == reasons.SESSION
+
+
+@pytest.mark.parametrize("vendor", ["postgresql", "mysql", "sqlite"])
+def test_a_temporary_table_has_a_reason_of_its_own(vendor):
+    assert after("CREATE TEMPORARY TABLE t (x integer)", vendor=vendor).obstacle == reasons.TEMPORARY
 
 
 def test_discard_all_begins_anew():
