@@ -280,7 +280,8 @@ def _names_that_match_nothing(
 ) -> Iterator[checks.CheckMessage]:
     tables = {table_of(model): model for model in apps.get_models(include_auto_created=True)}
     known = set(tables)
-    missed = {key: unmatched(names, known) for key, names in (("BLACKLIST", config.blacklist), ("ONLY", config.only))}
+    named = {"BLACKLIST": config.blacklist, "ONLY": config.only, "FOREIGN_TABLES": config.foreign_tables}
+    missed = {key: unmatched(names, known) for key, names in named.items()}
     if asked and any(missed.values()):
         try:
             with connection.cursor() as cursor:

@@ -43,6 +43,7 @@ class Config:
     max_size: int  # bytes
     blacklist: tuple[str, ...]
     only: tuple[str, ...]
+    foreign_tables: tuple[str, ...]
     consistency: str
     near_max_lag: float  # seconds
     on_outage: str
@@ -64,7 +65,7 @@ class Config:
 
         A table that leaves the blacklist must not revive the entries from before it went in.
         """
-        decisive = repr((self.version, sorted(self.blacklist), sorted(self.only)))
+        decisive = repr((self.version, sorted(self.blacklist), sorted(self.only), sorted(self.foreign_tables)))
         return hashlib.blake2b(decisive.encode(), digest_size=16).digest()
 
 
@@ -119,6 +120,7 @@ OPTIONS: dict[str, Option] = {
     "MAX_SIZE": Option(256 * 2**20, "a number of bytes, 4 MiB or more", lambda v: _is_size(v) and v >= 4 * 2**20),
     "BLACKLIST": Option((), _NAMES, _is_names),
     "ONLY": Option((), _NAMES, _is_names),
+    "FOREIGN_TABLES": Option((), _NAMES, _is_names),
     "CONSISTENCY": _one_of(*CONSISTENCIES),
     "NEAR_MAX_LAG": Option(0.25, "a positive number of seconds", _is_positive),
     "ON_OUTAGE": _one_of("proceed", "refuse"),
@@ -257,6 +259,7 @@ def _build(values: Mapping[str, Any]) -> Config:
     frozen = dict(values)
     frozen["BLACKLIST"] = tuple(sorted(values["BLACKLIST"]))
     frozen["ONLY"] = tuple(sorted(values["ONLY"]))
+    frozen["FOREIGN_TABLES"] = tuple(sorted(values["FOREIGN_TABLES"]))
     frozen["LOCATION"] = None if values["LOCATION"] is None else os.fspath(values["LOCATION"])
     return Config(**{field.name: frozen[field.name.upper()] for field in fields(Config)})
 

@@ -10,7 +10,7 @@ from django.db import connections
 from django.db.models import Model
 
 from ormcache import counts
-from ormcache.catalog import EPOCH, EVERYTHING, SCHEMA
+from ormcache.catalog import ANYTHING, EVERYTHING, SCHEMA
 from ormcache.database import Database
 from ormcache.selection import table_of, tables_of
 from ormcache.stamps import time_of
@@ -92,7 +92,7 @@ def _databases(using: str | None) -> Iterator[tuple[Any, Database]]:
 def _meant(named: tuple[type[Model] | str, ...], using: str | None) -> list[tuple[Any, frozenset[str]]]:
     """The connections that have any of these, with the relations meant there. Raises UnknownTable."""
     if not named:
-        return [(connection, frozenset({EPOCH, SCHEMA})) for connection, _ in _databases(using)]
+        return [(connection, ANYTHING) for connection, _ in _databases(using)]
     meant = []
     unknown = set(named)
     for connection, database in _databases(using):

@@ -10,26 +10,30 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from django.utils.crypto import salted_hmac
 
-from ormcache import keys, reasons
-from ormcache.catalog import EPOCH, READERS, SCHEMA, Catalog, Server
+from ormcache import keys
+from ormcache.catalog import EPOCH, READERS, SCHEMA, Catalog, Server, Standpoint, split_neighbour
 from ormcache.conf import Config
 from ormcache.local import Local
 from ormcache.pending import Pending
+from ormcache.planning import Plan, Planner, blind_plan
 from ormcache.selection import Selection
-from ormcache.sql import Effect, Statement, analyse
-from ormcache.sql.vocabulary import REPEATABLE
+from ormcache.sql import Statement, analyse
 from ormcache.stamps import FORMAT, Stamps
 from ormcache.stores.base import Store, StoreUnavailable
 
 logger = logging.getLogger("ormcache")
 
-#: Plans are kept for this many texts, and for none that is longer than this many characters
-MOST_PLANS = 4096
+K = TypeVar("K")
+V = TypeVar("V")
+
+#: What texts are is kept for this many of them; their plans for more, because each search path has its own. Nothing is
+#: kept of a text that is longer than this many characters.
+MOST_STATEMENTS = 4096
+MOST_PLANS = 16_384
 LONGEST_TEXT = 65_536
 
 # Lists of parameters, and rows of them, share one plan whatever their length. The lengths of ALL runs go into the
@@ -39,23 +43,8 @@ _LISTS = re.compile(r"%s(?:, %s)+")
 _ROWS = re.compile(r"(\((?:%s|, |DEFAULT|NULL)*\))(?:, \1)+")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is known of one SQL text against one catalog."""
-
-    statement: Statement
-    obstacle: str | None  # why its result is not cached; None: it may be
-    relations: frozenset[str]  # that its result depends on
-    slots: tuple[bytes, ...]  # of those, the epoch's first
-    written: frozenset[str]  # that running it may change, EPOCH for any; without blacklisted ones
-    unknown: frozenset[str]  # written names that the catalog does not know, folded
-    unfollowed: bool  # running it may set anything in the session
-    quiet: bool  # running it changes neither rows nor the session nor the transaction
-    catalog: Catalog | None  # that it was made from
-
-    @property
-    def effect(self) -> Effect:
-        return self.statement.effect
+#: Where any relation of a name can be meant
+ANYWHERE = Standpoint()
 
 
 class Database:
@@ -84,11 +73,13 @@ class Database:
         self.pending = Pending(self._renew)
         self._blacklist = Selection(config.blacklist)
         self._only = Selection(config.only)
+        self._listed = Selection(config.foreign_tables)
         self._lock = threading.Lock()  # guards what follows; never held while the database or the store is asked
-        self._plans: dict[str, Plan] = {}
-        self._closures: dict[frozenset[str], frozenset[str]] = {}  # of the catalog
+        self._statements: dict[str, Statement] = {}
+        self._plans: dict[tuple[str, Standpoint], Plan] = {}
+        self._closures: dict[tuple[frozenset[str], Standpoint], frozenset[str]] = {}  # of the catalog
         self._slots: dict[str, bytes] = {}
-        self._catalog: Catalog | None = None
+        self._planner: Planner | None = None  # with the catalog
         self._outdated = False  # the schema has changed since the catalog was read
         self._catalog_version: bytes | None = None  # the schema slot's value before the catalog was read
         self._catalog_epoch: bytes | None = None  # an epoch at which the schema slot still held that value
@@ -97,7 +88,7 @@ class Database:
 
     @property
     def has_catalog(self) -> bool:
-        return self._catalog is not None and not self._outdated
+        return self._planner is not None and not self._outdated
 
     def load_catalog(self, connection: Any) -> None:
         """Read the catalog through a DB-API connection that is in no older snapshot."""
@@ -114,7 +105,7 @@ class Database:
         with self._lock:
             self._plans = {}
             self._closures = {}
-            self._catalog = catalog
+            self._planner = Planner(catalog, self.slot, self.excludes, self._listed.__contains__)
             self._outdated = False
             self._catalog_version = version
             self._catalog_epoch = epoch
@@ -136,7 +127,7 @@ class Database:
         which both reads and writes look at after they have planned.
         """
         with self._lock:
-            if catalog is None or catalog is self._catalog:
+            if catalog is None or (self._planner is not None and catalog is self._planner.catalog):
                 self._outdated = True
                 self._plans = {}
 
@@ -146,7 +137,8 @@ class Database:
         Schema changes stamp the epoch too, so that an unchanged epoch needs no further question. Raises
         StoreUnavailable.
         """
-        if plan.catalog is not self._catalog:
+        planner = self._planner
+        if planner is None or plan.catalog is not planner.catalog:
             return False
         if epoch is not None and epoch == self._catalog_epoch:
             return True
@@ -166,98 +158,30 @@ class Database:
 
     # Plans ------------------------------------------------------------------------
 
-    def plan(self, sql: str) -> tuple[Plan, bytes]:
+    def plan(self, sql: str, standpoint: Standpoint = ANYWHERE) -> tuple[Plan, bytes]:
         """The plan of a text, and what distinguishes it from other texts of the same plan."""
         lengths = b""
         if _LIST in sql or _ROW in sql:
             sql, lengths = _collapsed(sql)
-        plan = self._plans.get(sql)
-        return (plan or self._make_plan(sql)), lengths
+        plan = self._plans.get((sql, standpoint))
+        return (plan or self._make_plan(sql, standpoint)), lengths
 
-    def _make_plan(self, sql: str) -> Plan:
+    def _make_plan(self, sql: str, standpoint: Standpoint) -> Plan:
         with self._lock:
-            catalog, plans = self._catalog, self._plans
-        if catalog is None:
+            planner, plans, statements = self._planner, self._plans, self._statements
+        if planner is None:
             return self.blind_plan(sql)  # another thread has just seen a schema change
-        plan = self._planned(analyse(sql, self.vendor), catalog)
+        statement = statements.get(sql) or analyse(sql, self.vendor)
+        plan = planner.plan(statement, planner.catalog.seen_from(standpoint))
         if len(sql) <= LONGEST_TEXT:
             with self._lock:
-                while len(plans) >= MOST_PLANS:
-                    del plans[next(iter(plans))]
-                plans[sql] = plan
+                _put(statements, sql, statement, MOST_STATEMENTS)
+                _put(plans, (sql, standpoint), plan, MOST_PLANS)
         return plan
-
-    def _planned(self, statement: Statement, catalog: Catalog) -> Plan:
-        named = catalog.named(statement.names)
-        relations = frozenset(catalog.read(named))
-        written, unknown = self._written(statement, named, catalog)
-        obstacle = self._obstacle(statement, relations, catalog)
-        slots = () if obstacle else (self.epoch, *map(self.slot, sorted(relations)))
-        kept = frozenset(name for name in written if name in (EPOCH, SCHEMA) or not self.excludes(name))
-        unfollowed = (
-            statement.effect is Effect.OPAQUE
-            or catalog.sets_session(catalog.called(statement))
-            or catalog.reading_sets_session(named)
-        )
-        return Plan(
-            statement,
-            obstacle,
-            relations,
-            slots,
-            kept,
-            unknown,
-            unfollowed,
-            quiet=statement.effect in _QUIET and not kept and not unfollowed and statement.session is None,
-            catalog=catalog,
-        )
 
     def blind_plan(self, sql: str) -> Plan:
         """The plan of a text while there is no catalog: whatever could write, writes anything."""
-        statement = analyse(sql, self.vendor)
-        safe = statement.effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION)
-        safe = safe and statement.calls <= REPEATABLE[self.vendor]
-        written = frozenset() if safe else frozenset({EPOCH, SCHEMA})
-        return Plan(
-            statement, reasons.UNIDENTIFIED, frozenset(), (), written, frozenset(), not safe, quiet=False, catalog=None
-        )
-
-    def _obstacle(self, statement: Statement, relations: frozenset[str], catalog: Catalog) -> str | None:
-        if statement.effect is not Effect.READ:
-            return statement.obstacle or reasons.NOT_A_READ
-        if statement.obstacle not in (None, reasons.FUNCTION):
-            return statement.obstacle
-        for source in sorted(statement.sources, key=str):
-            if not catalog.find(source):
-                schema, name = source
-                system = schema in _SYSTEM_SCHEMAS or name.startswith(_SYSTEM_PREFIXES)
-                return reasons.SYSTEM_CATALOG if system else reasons.UNKNOWN_RELATION
-        unrepeatable = catalog.obstacle_of_calls(catalog.called(statement))
-        if unrepeatable:
-            return unrepeatable
-        if any(self.excludes(relation) for relation in relations):
-            return reasons.BLACKLISTED
-        return catalog.obstacle(relations)
-
-    def _written(self, statement: Statement, named: set[str], catalog: Catalog) -> tuple[set[str], frozenset[str]]:
-        """What running a statement may change, and the names among its targets that are not known."""
-        effect = statement.effect
-        changed = catalog.effects_of_calls(catalog.called(statement)) | catalog.effects_of_reading(named)
-        unknown: set[str] = set()
-        if effect in (Effect.OPAQUE, Effect.SCHEMA):
-            changed |= {EPOCH, SCHEMA}
-        elif statement.cascades:
-            changed.add(EPOCH)
-        elif effect is Effect.WRITE:
-            if statement.targets is None:
-                changed |= named or {EPOCH}
-            else:
-                for target in statement.targets:
-                    found = catalog.find(target)
-                    changed.update(found)
-                    if not found and not target[1].startswith("sqlite_"):
-                        unknown.add(target[1])
-                        changed.add(EPOCH)
-        return set(catalog.written(changed)), frozenset(unknown)
+        return blind_plan(sql, self.vendor)
 
     def excludes(self, relation: str) -> bool:
         """Do the settings keep this relation out of the cache?"""
@@ -265,24 +189,22 @@ class Database:
 
     def find(self, table: str) -> list[str]:
         """The relations that a table name, possibly qualified, means; none: it is not known. Needs the catalog."""
-        if self._catalog is None:
+        if self._planner is None:
             raise RuntimeError("a name needs the catalog to be loaded first")
         schema, _, bare = table.lower().rpartition(".")
-        return self._catalog.find((schema or None, bare))
+        return self._planner.catalog.seen_from(ANYWHERE).find((schema or None, bare))
 
-    def closure(self, relations: frozenset[str]) -> frozenset[str]:
+    def closure(self, relations: frozenset[str], standpoint: Standpoint = ANYWHERE) -> frozenset[str]:
         """What a write to these relations may change by the present catalog, anything if there is none."""
         with self._lock:
-            catalog, closures = self._catalog, self._closures
-        if catalog is None:
+            planner, closures = self._planner, self._closures
+        if planner is None:
             return relations | {EPOCH}
-        found = closures.get(relations)
+        found = closures.get((relations, standpoint))
         if found is None:
-            found = frozenset(
-                name for name in catalog.written(relations) if name in (EPOCH, SCHEMA) or not self.excludes(name)
-            )
+            found = planner.kept(planner.catalog.seen_from(standpoint).written(relations))
             if len(closures) < MOST_PLANS:
-                closures[relations] = found
+                closures[relations, standpoint] = found
         return found
 
     # Slots --------------------------------------------------------------------------
@@ -290,7 +212,9 @@ class Database:
     def slot(self, relation: str) -> bytes:
         name = self._slots.get(relation)
         if name is None:
-            name = self._slots[relation] = self.stamps.slot(relation)
+            database, bare = split_neighbour(relation)
+            identity = None if database is None else f"{self.server.instance} {database}".encode()
+            name = self._slots[relation] = self.stamps.slot(bare, identity)
         return name
 
     def renew(self, relations: frozenset[str]) -> None:
@@ -312,6 +236,8 @@ def _collapsed(sql: str) -> tuple[str, bytes]:
     return _ROWS.sub(r"\1, \1", sql), repr((lists, rows)).encode()
 
 
-_QUIET = frozenset({Effect.READ, Effect.HARMLESS, Effect.WRITE})
-_SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "mysql", "performance_schema", "sys"})
-_SYSTEM_PREFIXES = ("pg_", "sqlite_", "pragma_")
+def _put(memo: dict[K, V], key: K, value: V, most: int) -> None:
+    """Remember one thing more, and forget the oldest ones for it."""
+    while len(memo) >= most:
+        del memo[next(iter(memo))]
+    memo[key] = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import OperationalError
 
 from ormcache import signals
-from ormcache.catalog import EVERYTHING, SCHEMA
+from ormcache.catalog import EVERYTHING, SCHEMA, Standpoint, split_neighbour
 from ormcache.database import Database
 from ormcache.stores.base import StoreUnavailable
 
@@ -37,10 +37,19 @@ class Marked:
 class Marking:
     """What one connection tells the store of its writes. The thread that owns the connection owns this."""
 
-    def __init__(self, connection: BaseDatabaseWrapper, in_old_snapshot: Callable[[], bool]) -> None:
-        """``in_old_snapshot``: may what the open transaction is shown be older than what others have committed?"""
+    def __init__(
+        self,
+        connection: BaseDatabaseWrapper,
+        in_old_snapshot: Callable[[], bool],
+        standpoints: Callable[[], Collection[Standpoint]],
+    ) -> None:
+        """``in_old_snapshot``: may what the open transaction is shown be older than what others have committed?
+
+        ``standpoints``: of the statements that are to be settled.
+        """
         self._connection: Any = weakref.proxy(connection)
         self._in_old_snapshot = in_old_snapshot
+        self._standpoints = standpoints
 
     def around(
         self, database: Database, call: Callable[[], T], relations: frozenset[str], *, statement: bool = False
@@ -109,18 +118,22 @@ class Marking:
             return frozenset()
         if database.is_version(version):
             # The statements may have been planned by an older catalog than the one of now.
-            return database.closure(relations) - relations
+            return self._closure(database, relations) - relations
         # Somebody has changed the schema.
         if version is None or self._in_old_snapshot():
             return EVERYTHING - relations
         database.load_catalog(self._connection.connection)
-        return database.closure(relations) - relations
+        return self._closure(database, relations) - relations
+
+    def _closure(self, database: Database, relations: frozenset[str]) -> frozenset[str]:
+        return frozenset().union(*(database.closure(relations, standpoint) for standpoint in self._standpoints()))
 
     def tell(self, relations: frozenset[str]) -> None:
         """Tell whoever listens that results of these are retired."""
         if signals.invalidated.receivers:
+            own = frozenset(name for name in relations if name != SCHEMA and split_neighbour(name)[0] is None)
             signals.invalidated.send_robust(
-                sender=self._connection.__class__, using=self._connection.alias, relations=relations - {SCHEMA}
+                sender=self._connection.__class__, using=self._connection.alias, relations=own
             )
 
 

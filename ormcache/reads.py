@@ -15,7 +15,8 @@ from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGL
 
 from ormcache import counts, keys, reasons, rows, signals
 from ormcache.catalog import EVERYTHING
-from ormcache.database import Database, Plan
+from ormcache.database import Database
+from ormcache.planning import Plan
 from ormcache.rows import Unencodable, Unreadable
 from ormcache.sql import reads_clock
 from ormcache.state import State
@@ -117,7 +118,7 @@ class Read:
             return self._bypass(state.obstacle or reasons.NO_STORE, compiled)
         if not database.has_catalog and not self._load_catalog(database):
             return self._bypass(reasons.SNAPSHOT, compiled)
-        plan, lengths = database.plan(sql)
+        plan, lengths = database.plan(sql, state.standpoint())
         reason = plan.obstacle or self._hindrance(database, plan)
         if reason is not None:
             return self._bypass(reason, compiled)

@@ -75,9 +75,12 @@ class Stamps:
         self._signing_key = signing_key
         self._clock = clock
 
-    def slot(self, relation: str) -> bytes:
-        """The name of a relation's slot: all applications on a database share it, whatever their version."""
-        return digest(FORMAT, self._identity, relation.encode())
+    def slot(self, relation: str, identity: bytes | None = None) -> bytes:
+        """The name of a relation's slot: all applications on a database share it, whatever their version.
+
+        ``identity``: of another database, whose relation it is.
+        """
+        return digest(FORMAT, identity or self._identity, relation.encode())
 
     # Reading ------------------------------------------------------------------
 

@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ormcache import reasons
-from ormcache.catalog import EPOCH, EVERYTHING, SCHEMA
-from ormcache.database import Database, Plan
+from ormcache.catalog import ANYTHING, EVERYTHING, SCHEMA, is_pseudo
+from ormcache.database import ANYWHERE, Database
 from ormcache.marking import Marking, slots_of
+from ormcache.planning import Plan
 from ormcache.sql import Effect, Statement, analyse
 from ormcache.sql.vocabulary import REPEATABLE
 from ormcache.state import State
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 T = TypeVar("T")
-
-#: What something that cannot be read may change: all rows, and what the catalog says
-ANYTHING = frozenset({EPOCH, SCHEMA})
-
 
 #: Obstacles that may be gone by the next statement
 _MAY_CHANGE = frozenset({reasons.REPLICA, reasons.UNIDENTIFIED})
@@ -42,7 +39,9 @@ class Writes:
     def __init__(self, connection: BaseDatabaseWrapper, state: State) -> None:
         self._connection = weakref.proxy(connection)
         self._state = state
-        self._marking = Marking(connection, lambda: self.in_old_snapshot)
+        self._marking = Marking(connection, lambda: self.in_old_snapshot, lambda: self._standpoints)
+        #: of the statements that have written what is not settled yet
+        self._standpoints = {ANYWHERE}
         #: relations that the open transaction has written
         self.dirty: frozenset[str] = frozenset()
         #: has a statement run since the transaction began? (SQLite: then it has its snapshot)
@@ -87,6 +86,7 @@ class Writes:
     def forget(self) -> None:
         """There is no transaction any more, and nothing of it was committed."""
         self._forget_schema()
+        self._standpoints = {ANYWHERE}
         self.dirty = frozenset()
         self.ran = False
         self._began = False
@@ -123,7 +123,7 @@ class Writes:
             statement = analyse(self._as_text(sql), state.vendor)
             if statement.effect is Effect.TRANSACTION:
                 return self._run_transaction_control(execute, statement)
-        plan = self._plan(database, sql)
+        plan = self._plan(database, sql, cursor)
         if plan.quiet and state.vendor != "sqlite" and not plan.statement.commits and not state.session.hides:
             self.ran = True
             return execute()
@@ -242,14 +242,17 @@ class Writes:
         finally:
             self._reading = False
 
-    def _plan(self, database: Database, sql: Any) -> Plan:
+    def _plan(self, database: Database, sql: Any, cursor: Any = None) -> Plan:
         if type(sql) is not str:
             sql = self._as_text(sql)
         if not database.has_catalog:
             # What this transaction would be shown of the schema can be older than the stamps.
             if self.in_old_snapshot or not database.has_loaded(self._connection.connection):
                 return database.blind_plan(sql)
-        return database.plan(sql)[0]
+        standpoint = self._state.standpoint(cursor)
+        if standpoint not in self._standpoints:
+            self._standpoints = {standpoint, *self._standpoints} if self.dirty else {standpoint}
+        return database.plan(sql, standpoint)[0]
 
     def _as_text(self, sql: Any) -> str:
         """The text of whatever the drivers take for a query: str, bytes, psycopg's composed SQL."""
@@ -269,7 +272,7 @@ class Writes:
             if not (reads and statement.calls <= REPEATABLE[self._state.vendor]):
                 return ANYTHING
         if plan.unknown and plan.unknown <= session.temporary:
-            return plan.written - EVERYTHING
+            return frozenset(relation for relation in plan.written if not is_pseudo(relation))
         return plan.written
 
     def _follow(self, database: Database, plan: Plan, params: Any, cursor: Any) -> None:

@@ -6,31 +6,47 @@ import socket
 from typing import Any
 
 from ormcache import reasons
-from ormcache.catalog.base import STABLE, VOLATILE, Facts, Relation, Server
-from ormcache.sql import names_in
+from ormcache.catalog.facts import EPOCH, STABLE, VOLATILE, Code, Facts, Function, Relation, Server
+from ormcache.catalog.neighbours import in_neighbour
+from ormcache.sql import read_stored
 from ormcache.sql.vocabulary import WRITING_WORDS
 
 # @@read_only is what a replica is told to be; nothing else says it without a privilege.
 _SETTINGS = """
     SELECT @@hostname, @@port, @@datadir, DATABASE(), @@read_only, @@sql_mode,
-           CURRENT_USER(), @@time_zone, @@collation_connection, @@character_set_client, @@character_set_results,
+           CURRENT_USER(), CURRENT_ROLE(), @@time_zone, @@collation_connection, @@character_set_client, @@character_set_results,
            @@sql_auto_is_null, @@sql_select_limit, @@group_concat_max_len, @@div_precision_increment, @@lc_time_names,
            @@default_week_format
 """
 # Variables that only one of the two families has
 _VARIABLES = """
     SHOW VARIABLES WHERE Variable_name IN
-        ('server_uuid', 'server_uid', 'old_mode', 'tx_isolation', 'transaction_isolation')
+        ('server_uuid', 'server_uid', 'tx_isolation', 'transaction_isolation', 'old_mode', 'max_sort_length',
+         'default_regex_flags', 'system_versioning_asof', 'character_set_collations', 'windowing_use_high_precision')
 """
+_OWN_VARIABLES = (
+    "old_mode",
+    "max_sort_length",
+    "default_regex_flags",
+    "system_versioning_asof",
+    "character_set_collations",
+    "windowing_use_high_precision",
+)
 
 _RELATIONS = """
     SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()
 """
 _VIEWS = "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE()"
-_FOREIGN_KEYS = """
-    SELECT REFERENCED_TABLE_NAME, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
-    WHERE CONSTRAINT_SCHEMA = DATABASE()
-      AND (DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION'))
+_ACTIONS = """
+    SELECT REFERENCED_TABLE_NAME, CONSTRAINT_SCHEMA, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
+    WHERE (DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION'))
+"""
+_FOREIGN_KEYS = f"{_ACTIONS} AND CONSTRAINT_SCHEMA = DATABASE() AND UNIQUE_CONSTRAINT_SCHEMA = DATABASE()"
+# Looks into all databases of the server, where MariaDB opens each of their tables.
+_FOREIGN_KEYS_OF_OTHERS = f"{_ACTIONS} AND CONSTRAINT_SCHEMA <> DATABASE() AND UNIQUE_CONSTRAINT_SCHEMA = DATABASE()"
+_DATABASES = """
+    SELECT SCHEMA_NAME FROM information_schema.SCHEMATA
+    WHERE SCHEMA_NAME NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')
 """
 _TRIGGERS = (
     "SELECT EVENT_OBJECT_TABLE, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"
@@ -59,13 +75,15 @@ def identify(connection: Any, database: str) -> Server:
         host, port, directory, current, read_only, mode, *settings = cursor.fetchone()
     unique = variables.get("server_uuid") or variables.get("server_uid") or ""
     isolation = variables.get("transaction_isolation") or variables.get("tx_isolation") or "unknown"
+    instance = f"mysql {unique} {host} {port} {directory}"
     return Server(
-        identity=f"mysql {unique} {host} {port} {directory} {current}",
+        identity=f"{instance} {current}",
         local=host == socket.gethostname(),
         replica=bool(read_only),
-        settings=(mode, variables.get("old_mode"), *settings),
+        settings=(mode, *map(variables.get, _OWN_VARIABLES), *settings),
         isolation=isolation.lower().replace("-", " "),
         understood=_OTHER_LEXICON.isdisjoint(mode.split(",")),
+        instance=instance,
     )
 
 
@@ -86,24 +104,29 @@ def load(connection: Any) -> Facts:
                 obstacle = reasons.NOT_TRANSACTIONAL
             relations.append(Relation(name, schema, name.lower(), obstacle))
         by_folded = {relation.bare: relation.name for relation in relations}
-        functions, sources = {}, {}
-        for name, kind, body, access in rows(_ROUTINES):
-            # What a function claims of itself is not enforced, so its words count as well.
-            words = None if body is None else names_in(body, "mysql")
-            claims = kind == "FUNCTION" and access in ("NO SQL", "READS SQL DATA")
-            writes = not claims or words is None or not words.isdisjoint(_WRITING_WORDS)
-            functions[name.lower()] = VOLATILE if writes else STABLE
-            sources[name.lower()] = [body]
+        others: dict[str, list[str]] = {}
+        for (database,) in rows(_DATABASES):
+            if database.lower() != schema:
+                others.setdefault(database.lower(), []).append(database)
+        reaches = [(parent, by_folded.get((child or "").lower(), EPOCH)) for parent, _, child in rows(_FOREIGN_KEYS)]
+        if others:
+            reaches += [(parent, in_neighbour(EPOCH, other)) for parent, other, _ in rows(_FOREIGN_KEYS_OF_OTHERS)]
         return Facts(
             relations=relations,
             views={name: text or None for name, text in rows(_VIEWS)},
             reaches=[
-                (by_folded[parent.lower()], by_folded[child.lower()])
-                for parent, child in rows(_FOREIGN_KEYS)
-                if parent and parent.lower() in by_folded and child.lower() in by_folded
+                (by_folded[parent.lower()], child) for parent, child in reaches if (parent or "").lower() in by_folded
             ],
-            bodies=[(by_folded[table.lower()], body) for table, body in rows(_TRIGGERS)],
-            functions=functions,
-            sources=sources,
+            bodies=[(by_folded[table.lower()], Code(body)) for table, body in rows(_TRIGGERS)],
+            functions=[_function(*row) for row in rows(_ROUTINES)],
             schemas=frozenset({schema}),
+            neighbours=others,
         )
+
+
+def _function(name: str, kind: str, body: str | None, access: str) -> Function:
+    # What a function claims of itself is not enforced, so its words count as well.
+    words = None if body is None else read_stored(body, "mysql")
+    claims = kind == "FUNCTION" and access in ("NO SQL", "READS SQL DATA")
+    writes = not claims or words is None or not words.names.isdisjoint(_WRITING_WORDS)
+    return Function(name.lower(), VOLATILE if writes else STABLE, Code(body, reads=not writes))

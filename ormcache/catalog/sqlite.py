@@ -8,7 +8,7 @@ import secrets
 from typing import Any
 
 from ormcache import reasons
-from ormcache.catalog.base import Facts, Relation, Server
+from ormcache.catalog.facts import Code, Facts, Relation, Server
 from ormcache.host import birth_of
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
@@ -19,7 +19,9 @@ _FOREIGN_KEYS = """
 _HARMLESS_ACTIONS = frozenset({"NO ACTION", "RESTRICT"})
 
 _VIEW = re.compile(r"\bAS\s*\(?\s*(?=(?:SELECT|WITH|VALUES)\b)", re.IGNORECASE)
-_VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL\s", re.IGNORECASE)
+_VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL\s+TABLE\s.*?\sUSING\s+(?P<module>\w+)", re.IGNORECASE | re.DOTALL)
+#: Modules whose tables are kept in other tables of the same database
+_MODULES = frozenset({"fts3", "fts4", "fts5", "rtree", "rtree_i32", "geopoly"})
 _TRIGGER_BODY = re.compile(r"\bBEGIN\b", re.IGNORECASE)
 
 #: Process id → a name for its databases in memory, which are gone with it. Holds one item, any thread may put it.
@@ -51,24 +53,37 @@ def _memory() -> str:
 
 def load(connection: Any) -> Facts:
     """The catalog of the main database."""
-    relations, views, bodies = [], {}, []
+    relations, views, bodies, reaches = [], {}, [], []
     rows = connection.execute(_SCHEMA).fetchall()
+    tables = {name.lower(): name for kind, name, _, _ in rows if kind in ("table", "view")}
     for kind, name, _, sql in rows:
+        module = _VIRTUAL.match(sql or "") if kind == "table" else None
         if kind in ("table", "view"):
-            # A virtual table's module may keep its rows anywhere.
-            obstacle = reasons.FOREIGN_TABLE if kind == "table" and _VIRTUAL.match(sql or "") else None
-            relations.append(Relation(name, "main", name.lower(), obstacle))
+            # Unless it is known where a virtual table's module keeps its rows, they may be anywhere.
+            known = module is None or module["module"].lower() in _MODULES
+            relations.append(Relation(name, "main", name.lower(), None if known else reasons.FOREIGN_TABLE))
         if kind == "view":
             query = _VIEW.search(sql)
             views[name] = sql[query.end() :].rstrip(" \t\r\n;)") if query else None
-    by_folded = {relation.bare: relation.name for relation in relations}
+        if module is not None:
+            reaches += _parts(name, sql[module.end() :], tables)
     for kind, _, table, sql in rows:
-        if kind == "trigger" and table.lower() in by_folded:
+        if kind == "trigger" and table.lower() in tables:
             body = _TRIGGER_BODY.search(sql)
-            bodies.append((by_folded[table.lower()], sql[body.end() :] if body else None))
-    reaches = [
-        (by_folded[parent.lower()], by_folded[child.lower()])
+            bodies.append((tables[table.lower()], Code(sql[body.end() :] if body else None)))
+    reaches += [
+        (tables[parent.lower()], child)
         for parent, child, on_delete, on_update in connection.execute(_FOREIGN_KEYS).fetchall()
-        if not {on_delete, on_update} <= _HARMLESS_ACTIONS and parent.lower() in by_folded
+        if not {on_delete, on_update} <= _HARMLESS_ACTIONS and parent.lower() in tables
     ]
     return Facts(relations=relations, views=views, reaches=reaches, bodies=bodies, schemas=frozenset({"main"}))
+
+
+def _parts(name: str, arguments: str, tables: dict[str, str]) -> list[tuple[str, str]]:
+    """What changes with the rows of a virtual table: the tables that its module keeps them in, and the other way."""
+    prefix = f"{name.lower()}_"
+    parts = [table for folded, table in tables.items() if folded.startswith(prefix)]
+    found = [(name, part) for part in parts] + [(part, name) for part in parts]
+    # FTS can leave the text in another table, https://sqlite.org/fts5.html#external_content_tables
+    found += [(tables[word], name) for word in re.findall(r"[^\W\d]\w*", arguments.lower()) if word in tables]
+    return found

@@ -5,14 +5,25 @@ from __future__ import annotations
 import pytest
 
 from ormcache import reasons
-from ormcache.catalog import EPOCH, SCHEMA
-from ormcache.catalog.base import Catalog, Facts, Relation
+from ormcache.catalog import EPOCH, SCHEMA, Catalog, Scope
+from ormcache.catalog.facts import Code, Facts, Function, Relation
 from ormcache.sql import VENDORS, analyse
 
 
-def catalog(vendor: str = "postgresql", tables: str = "a b c d", **facts) -> Catalog:
+def catalog(vendor: str = "postgresql", tables: str = "a b c d", **facts) -> Scope:
+    """As seen without a search path. ``functions``: name → volatility, or volatility and bodies."""
     relations = [Relation(name, "public", name.lower()) for name in [*tables.split(), *facts.get("views", ())]]
-    return Catalog(vendor, Facts(relations, **facts))
+    facts["functions"] = [
+        Function(name, volatility[0], Code(body, reads=volatility[0] != "v"))
+        for name, (*volatility, bodies) in facts.get("functions", {}).items()
+        for body in bodies
+    ]
+    facts["bodies"] = [(relation, Code(body)) for relation, body in facts.get("bodies", ())]
+    return Catalog(vendor, Facts(relations, **facts)).seen_from()
+
+
+def unlisted(relation: str) -> bool:
+    return False
 
 
 def test_names():
@@ -26,7 +37,7 @@ def test_names():
                 Relation("b", "public", "b"),
             ]
         ),
-    )
+    ).seen_from()
 
     assert two.named({"a", "b", "what"}) == {"a", "s.a", "B", "b"}
     assert two.find((None, "a")) == ["a", "s.a"]
@@ -42,7 +53,7 @@ def test_what_a_view_reads():
     assert found.read({"x"}) == {"x", "w", "v", "a", "b", "c"}
     assert found.read({"v"}) == {"v", "a", "b"}
     assert found.written({"w"}) == {"w", "v", "a", "b", "c"}
-    assert found.obstacle({"x", "a"}) is None
+    assert found.obstacle({"x", "a"}, unlisted) is None
 
 
 def test_views_in_a_circle_end():
@@ -66,16 +77,16 @@ def test_views_in_a_circle_end():
 def test_what_keeps_a_view_out(text, obstacle):
     found = catalog(views={"v": text, "w": "SELECT * FROM v"})
 
-    assert found.obstacle({"v"}) == obstacle
-    assert found.obstacle(found.read({"w"})) == obstacle
-    assert found.obstacle({"a"}) is None
+    assert found.obstacle({"v"}, unlisted) == obstacle
+    assert found.obstacle(found.read({"w"}), unlisted) == obstacle
+    assert found.obstacle({"a"}, unlisted) is None
 
 
 def test_an_obstacle_below_a_view():
     relations = [Relation("a", None, "a", reasons.UNLOGGED), Relation("v", None, "v")]
-    found = Catalog("postgresql", Facts(relations, views={"v": "SELECT * FROM a"}))
+    found = Catalog("postgresql", Facts(relations, views={"v": "SELECT * FROM a"})).seen_from()
 
-    assert found.obstacle(found.read({"v"})) == reasons.UNLOGGED
+    assert found.obstacle(found.read({"v"}), unlisted) == reasons.UNLOGGED
 
 
 def test_what_a_write_reaches():
@@ -101,6 +112,8 @@ def test_what_a_write_reaches():
         ("BEGIN PERFORM g(); END", {"c", "d"}),
         ("BEGIN PERFORM opaque(); END", {EPOCH, SCHEMA}),
         ("BEGIN PERFORM query_to_xml('DELETE FROM b', true, true, ''); END", {EPOCH, SCHEMA}),
+        ("BEGIN PERFORM pure(); END", set()),
+        ("BEGIN PERFORM stable(); END", {"c"}),
         ("BEGIN -- b\n END", set()),
         ("BEGIN PERFORM 'b'; END", set()),
     ],
@@ -108,8 +121,13 @@ def test_what_a_write_reaches():
 def test_what_the_code_of_a_trigger_reaches(body, reached):
     found = catalog(
         bodies=[("a", body)],
-        functions={"f": "v", "g": "v", "opaque": "v", "pure": "i"},
-        sources={"f": ["UPDATE c SET x = 1"], "g": ["SELECT f(); DELETE FROM d; SELECT g()"], "opaque": [None]},
+        functions={
+            "f": ("v", ["UPDATE c SET x = 1"]),
+            "g": ("v", ["SELECT f(); DELETE FROM d; SELECT g()"]),
+            "opaque": ("v", [None]),
+            "pure": ("i", ["SELECT d"]),
+            "stable": ("s", ["SELECT * FROM d; SELECT f()"]),
+        },
     )
 
     assert found.written({"a"}) == {"a"} | reached
@@ -117,8 +135,12 @@ def test_what_the_code_of_a_trigger_reaches(body, reached):
 
 def test_functions():
     found = catalog(
-        functions={"pure": "i", "stable": "s", "wild": "v", "lower": "v"},
-        sources={"wild": ["UPDATE a SET x = 1", "UPDATE b SET x = 1"], "lower": ["SELECT 1"]},
+        functions={
+            "pure": ("i", ["SELECT 1"]),
+            "stable": ("s", ["SELECT * FROM a"]),
+            "wild": ("v", ["UPDATE a SET x = 1", "UPDATE b SET x = 1"]),
+            "lower": ("v", ["SELECT 1"]),
+        },
     )
 
     assert found.obstacle_of_calls({"pure", "count"}) is None
@@ -141,7 +163,7 @@ def test_functions():
     ],
 )
 def test_what_a_statement_calls(text, called):
-    found = catalog(functions={"wild": "v", "add": "v"})
+    found = catalog(functions={"wild": ("v", [""]), "add": ("v", [""])})
 
     assert found.called(analyse(text, "postgresql")) == called
 
@@ -158,17 +180,16 @@ def test_what_a_statement_calls(text, called):
     ],
 )
 def test_functions_that_change_the_session(body, sets):
-    found = catalog(functions={"f": "v"}, sources={"f": [body]}, views={"v": "SELECT f()", "w": "SELECT * FROM v"})
+    found = catalog(functions={"f": ("v", [body])}, views={"v": "SELECT f()", "w": "SELECT * FROM v"})
 
-    assert found.sets_session({"f"}) is sets
+    assert found.calls_set_session({"f"}) is sets
     assert found.reading_sets_session({"w"}) is sets
     assert not found.reading_sets_session({"a"})
 
 
 def test_reading_a_view_can_write():
     found = catalog(
-        functions={"f": "v"},
-        sources={"f": ["UPDATE b SET x = 1"]},
+        functions={"f": ("v", ["UPDATE b SET x = 1"])},
         views={"v": "SELECT f() FROM a", "w": "SELECT * FROM v"},
     )
 
@@ -178,7 +199,7 @@ def test_reading_a_view_can_write():
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_an_empty_catalog(vendor):
-    found = Catalog(vendor, Facts([]))
+    found = Catalog(vendor, Facts([])).seen_from()
 
     assert found.named({"a"}) == set()
     assert found.written({EPOCH, SCHEMA}) == {EPOCH, SCHEMA}

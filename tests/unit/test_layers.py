@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.statement  keys  rows
-sql.vocabulary  sql.session
-sql.names
+reasons  sql.lexer  sql.search_path  sql.statement  keys  rows
+sql.vocabulary  sql.settings  sql.stored
+sql.names  sql.session
 sql.reading  sql.writing
 sql.analysis
 sql
@@ -30,7 +30,11 @@ conf  host  signals  stores.base  stores.idle
 stores.files  stores.redis_scripts
 stores.embedded  stores.redis  stores.memcached  stores.django
 stores
-catalog.base
+catalog.facts
+catalog.lookup  catalog.functions  catalog.neighbours
+catalog.views
+catalog.scope
+catalog.catalog
 catalog.postgresql  catalog.mysql  catalog.sqlite
 catalog
 
@@ -38,8 +42,8 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-counts  local  pending  selection  session  switch
-database
+counts  local  pending  planning  selection  session  switch
+database  tenants
 registry
 state
 

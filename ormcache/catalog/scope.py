@@ -1,0 +1,224 @@
+"""What statements mean from one standpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ormcache import reasons
+from ormcache.catalog.facts import ANYTHING, EPOCH, Code
+from ormcache.catalog.functions import CHANGES_SCHEMA, RUNS_TEXT, Functions
+from ormcache.catalog.lookup import Index, Lookup
+from ormcache.catalog.neighbours import Neighbours
+from ormcache.catalog.views import Views
+from ormcache.sql import Name, Statement
+from ormcache.sql.vocabulary import RUN_SQL
+
+
+class Reach:
+    """What a write to a relation sets off in the database, by the facts."""
+
+    def __init__(self) -> None:
+        #: relation → others whose rows change with its own
+        self.others: dict[str, set[str]] = {}
+        #: relation → code that runs
+        self.codes: dict[str, list[Code]] = {}
+        #: relation → those that its rows may land in
+        self.children: dict[str, set[str]] = {}
+        #: relation → those that its rows are rows of as well
+        self.parents: dict[str, set[str]] = {}
+
+
+class Scope:
+    """A catalog as the sessions of one standpoint see it. It over-approximates:
+
+    a name in the body of a view, a trigger or a function counts as a relation whenever there is one of that name.
+    Threads share it; two of them may draw one conclusion at once.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        *,
+        index: Index,
+        views: Views,
+        functions: Functions,
+        reach: Reach,
+        neighbours: Neighbours,
+        obstacle: str | None,
+    ) -> None:
+        self._index = index
+        self._lookup = lookup
+        self._views = views
+        self._functions = functions
+        self._reach = reach
+        self._neighbours = neighbours
+        self._obstacle = obstacle
+        self._closures: dict[str, frozenset[str]] = {}
+
+    # Reading ------------------------------------------------------------------------
+
+    def find(self, name: Name) -> list[str]:
+        """The relations that a possibly qualified name can mean; none: it is not known here."""
+        return self._lookup.find(name)
+
+    def named(self, names: Iterable[str]) -> set[str]:
+        """The relations that a text with these folded identifiers can name."""
+        return self._lookup.named(names)
+
+    def read(self, relations: Iterable[str]) -> set[str]:
+        """These relations and all that lies under those of them that are views."""
+        found = set(relations)
+        for relation in list(found):
+            if relation in self._views:
+                found |= self._views.under(relation)
+        return found
+
+    def obstacle(self, relations: Iterable[str], listed: Callable[[str], bool]) -> str | None:
+        """Why no result that depends on these may be kept, or None. ``relations``: an answer of :meth:`read`.
+
+        ``listed``: is a relation let in although its rows may change unseen?
+        """
+        for name in sorted(relations):
+            relation = self._index.relations.get(name)
+            if relation is not None and relation.obstacle:
+                if relation.obstacle != reasons.FOREIGN_TABLE or not listed(name):
+                    return relation.obstacle
+            if name in self._views:
+                obstacle = self._views.obstacle(name)
+                if obstacle is not None:
+                    return obstacle
+        return self._obstacle
+
+    def called(self, statement: Statement) -> frozenset[str]:
+        """The functions that a statement may call by its own words."""
+        return self._functions.called(statement)
+
+    def obstacle_of_calls(self, calls: Iterable[str]) -> str | None:
+        """Why the answers of these functions cannot be kept, or None if they are repeatable."""
+        return self._functions.obstacle(calls)
+
+    # Writing ------------------------------------------------------------------------
+
+    def written(self, relations: Iterable[str]) -> frozenset[str]:
+        """What a write to these relations may change: cascades, triggers, rules, partitions, to any depth."""
+        return frozenset().union(*(self._closure(relation) for relation in relations))
+
+    def effects_of_reading(self, relations: Iterable[str]) -> set[str]:
+        """What the functions in the views among these relations may change, by their own statements."""
+        found: set[str] = set()
+        for relation in self.read(relations):
+            if relation in self._views:
+                for statement in self._views.statements(relation):
+                    if statement is not None:
+                        found |= self.effects_of_calls(self.called(statement))
+        return found
+
+    def effects_of_calls(self, calls: Iterable[str]) -> set[str]:
+        """What calling these functions may change by their own statements, or anything."""
+        calls = set(calls)
+        return self._changed_by(self._functions.codes(calls)) | (set() if RUN_SQL.isdisjoint(calls) else set(ANYTHING))
+
+    def neighbours(self, names: frozenset[str]) -> set[str]:
+        """What stands for the other databases among these folded identifiers."""
+        return self._neighbours.named(names)
+
+    def all_neighbours(self) -> set[str]:
+        """What stands for all databases that a statement of this one can reach."""
+        return self._neighbours.all_reached()
+
+    # The session --------------------------------------------------------------------
+
+    def calls_set_session(self, calls: Iterable[str]) -> bool:
+        """Could one of these functions change settings of the session?"""
+        calls = set(calls)
+        return not RUN_SQL.isdisjoint(calls) or self._functions.sets_session(self._functions.codes(calls))
+
+    def reading_sets_session(self, relations: Iterable[str]) -> bool:
+        """Could a view among these relations change settings of the session?"""
+        return any(
+            statement is not None and (statement.session is not None or self.calls_set_session(self.called(statement)))
+            for relation in self.read(relations)
+            if relation in self._views
+            for statement in self._views.statements(relation)
+        )
+
+    def writing_sets_session(self, relations: Iterable[str]) -> bool:
+        """Could a trigger of one of these relations change settings of the session?"""
+        codes = [code for relation in relations for code in self._reach.codes.get(relation, ())]
+        return bool(codes) and self._functions.sets_session(codes)
+
+    # Conclusions ----------------------------------------------------------------------
+
+    def _closure(self, relation: str) -> frozenset[str]:
+        known = self._closures.get(relation)
+        if known is None:
+            known = self._closures[relation] = self._reached(relation)
+        return known
+
+    def _reached(self, relation: str) -> frozenset[str]:
+        """All that a write to the relation may change.
+
+        Rows that are put into a partition are rows of the tables above it, and not of the partitions beside it.
+        """
+        found, whole, waiting = {relation}, {relation}, [(relation, True)]
+        while waiting:
+            current, is_whole = waiting.pop()
+            below = self._at_once(current)
+            if is_whole:
+                below = below | self._reach.children.get(current, set())
+            for other in below:
+                if other not in whole:
+                    whole.add(other)
+                    found.add(other)
+                    waiting.append((other, True))
+            for parent in self._reach.parents.get(current, ()):
+                if parent not in found:
+                    found.add(parent)
+                    waiting.append((parent, False))
+        return frozenset(found)
+
+    def _at_once(self, relation: str) -> set[str]:
+        found = set(self._reach.others.get(relation, ()))
+        if self._views.is_view(relation):
+            # A write through a view changes what is under it.
+            understood = None not in self._views.statements(relation)
+            found |= self._views.under(relation) if understood else {EPOCH}
+        return found | self._changed_by(self._reach.codes.get(relation, ()))
+
+    def _changed_by(self, codes: Iterable[Code]) -> set[str]:
+        """The relations that code names, itself or through the functions that it calls."""
+        found: set[str] = set()
+        for code in self._functions.all_codes(codes):
+            if code.reads:
+                continue
+            stored = self._functions.stored(code)
+            if stored is None or not stored.names.isdisjoint(RUNS_TEXT | RUN_SQL | CHANGES_SCHEMA):
+                # Code that cannot be read, that runs SQL put together at run time, or that changes the schema.
+                return set(ANYTHING) | self._neighbours.all_reached()
+            found |= self._looked_up_by(code, stored.names).named(stored.names)
+            found |= self._neighbours.named(stored.names)
+        return found
+
+    def _looked_up_by(self, code: Code, names: frozenset[str]) -> Lookup:
+        if not names.isdisjoint(_SETS_PATH):
+            return Lookup(self._index)
+        return Lookup(self._index, code.path) if code.fixed else self._lookup
+
+
+#: Identifiers with which code can change where names are looked up
+_SETS_PATH = frozenset({"search_path", "set_config", "schema"})
+
+
+def reach_of(
+    reaches: Iterable[tuple[str, str]], inherits: Iterable[tuple[str, str]], bodies: Iterable[tuple[str, Code]]
+) -> Reach:
+    """The facts of the same names, by relation."""
+    reach = Reach()
+    for name, other in reaches:
+        reach.others.setdefault(name, set()).add(other)
+    for parent, child in inherits:
+        reach.children.setdefault(parent, set()).add(child)
+        reach.parents.setdefault(child, set()).add(parent)
+    for name, code in bodies:
+        reach.codes.setdefault(name, []).append(code)
+    return reach

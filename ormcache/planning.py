@@ -1,0 +1,137 @@
+"""What is known of one SQL text before it runs: its plan, from its words, the catalog and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ormcache import reasons
+from ormcache.catalog import ANYTHING, EPOCH, Catalog, Scope, is_pseudo
+from ormcache.sql import Effect, Statement, analyse
+from ormcache.sql.vocabulary import REPEATABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known of one SQL text against one catalog, for sessions of one search path."""
+
+    statement: Statement
+    obstacle: str | None  # why its result is not cached; None: it may be
+    relations: frozenset[str]  # that its result depends on
+    slots: tuple[bytes, ...]  # of those, the epoch's first
+    written: frozenset[str]  # that running it may change, EPOCH for any; without blacklisted ones
+    unknown: frozenset[str]  # written names that the catalog does not know, folded
+    unfollowed: bool  # running it may set anything in the session
+    quiet: bool  # running it changes neither rows nor the session nor the transaction
+    catalog: Catalog | None  # that it was made from
+
+    @property
+    def effect(self) -> Effect:
+        return self.statement.effect
+
+
+class Planner:
+    """Draws conclusions from one catalog under one configuration."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        slot: Callable[[str], bytes],
+        excludes: Callable[[str], bool],
+        listed: Callable[[str], bool],
+    ) -> None:
+        """``slot``: a relation's place in the store. ``excludes``: do the settings keep a relation out of the cache?
+
+        ``listed``: do they let it in although its rows may change unseen?
+        """
+        self.catalog = catalog
+        self._slot = slot
+        self._excludes = excludes
+        self._listed = listed
+
+    def plan(self, statement: Statement, scope: Scope) -> Plan:
+        named = scope.named(statement.names)
+        relations = frozenset(scope.read(named))
+        written, unknown = self._written(statement, named, scope)
+        obstacle = self._obstacle(statement, relations, scope)
+        slots = () if obstacle else (self._slot(EPOCH), *map(self._slot, sorted(relations)))
+        called = scope.called(statement)
+        unfollowed = (
+            statement.effect is Effect.OPAQUE
+            or scope.calls_set_session(called)
+            or scope.reading_sets_session(named)
+            or scope.writing_sets_session(written)
+        )
+        kept = self.kept(written)
+        return Plan(
+            statement,
+            obstacle,
+            relations,
+            slots,
+            kept,
+            unknown,
+            unfollowed,
+            quiet=statement.effect in _QUIET and not kept and not unfollowed and statement.session is None,
+            catalog=self.catalog,
+        )
+
+    def kept(self, relations: frozenset[str]) -> frozenset[str]:
+        """Those of the relations that the cache has to be told of."""
+        return frozenset(name for name in relations if is_pseudo(name) or not self._excludes(name))
+
+    def _obstacle(self, statement: Statement, relations: frozenset[str], scope: Scope) -> str | None:
+        if statement.effect is not Effect.READ:
+            return statement.obstacle or reasons.NOT_A_READ
+        if statement.obstacle not in (None, reasons.FUNCTION):
+            return statement.obstacle
+        for source in sorted(statement.sources, key=str):
+            if not scope.find(source):
+                schema, name = source
+                system = schema in _SYSTEM_SCHEMAS or name.startswith(_SYSTEM_PREFIXES)
+                return reasons.SYSTEM_CATALOG if system else reasons.UNKNOWN_RELATION
+        unrepeatable = scope.obstacle_of_calls(scope.called(statement))
+        if unrepeatable:
+            return unrepeatable
+        if any(map(self._excludes, relations)):
+            return reasons.BLACKLISTED
+        return scope.obstacle(relations, self._listed)
+
+    def _written(self, statement: Statement, named: set[str], scope: Scope) -> tuple[frozenset[str], frozenset[str]]:
+        """What running a statement may change, and the names among its targets that are not known."""
+        effect = statement.effect
+        changed = scope.effects_of_calls(scope.called(statement)) | scope.effects_of_reading(named)
+        unknown: set[str] = set()
+        if effect in (Effect.OPAQUE, Effect.SCHEMA):
+            changed |= ANYTHING
+            changed |= scope.all_neighbours() if effect is Effect.OPAQUE else scope.neighbours(statement.names)
+        elif statement.cascades:
+            changed.add(EPOCH)
+        elif effect is Effect.WRITE:
+            if statement.targets is None:
+                changed |= named or {EPOCH}
+                changed |= scope.neighbours(statement.names)
+            else:
+                for target in statement.targets:
+                    found = scope.find(target)
+                    changed.update(found)
+                    if not found and not target[1].startswith("sqlite_"):
+                        unknown.add(target[1])
+                        changed.add(EPOCH)
+                        changed |= scope.neighbours(frozenset({target[0] or ""}))
+        return scope.written(changed), frozenset(unknown)
+
+
+def blind_plan(sql: str, vendor: str) -> Plan:
+    """The plan of a text while there is no catalog: whatever could write, writes anything."""
+    statement = analyse(sql, vendor)
+    safe = statement.effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION)
+    safe = safe and statement.calls <= REPEATABLE[vendor]
+    written = frozenset() if safe else ANYTHING
+    return Plan(
+        statement, reasons.UNIDENTIFIED, frozenset(), (), written, frozenset(), not safe, quiet=False, catalog=None
+    )
+
+
+_QUIET = frozenset({Effect.READ, Effect.HARMLESS, Effect.WRITE})
+_SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "mysql", "performance_schema", "sys"})
+_SYSTEM_PREFIXES = ("pg_", "sqlite_", "pragma_")
