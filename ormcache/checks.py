@@ -141,8 +141,12 @@ def _needless_engine(alias: str, given: Any, config: Config) -> Iterator[checks.
 def _unknown_vendor(alias: str, connection: Any) -> Iterator[checks.CheckMessage]:
     if connection.vendor not in READERS:
         yield checks.Warning(
-            f"The database {alias!r} is of a kind that ormcache does not know, {connection.vendor}: nothing is cached.",
-            hint="Known are " + ", ".join(READERS) + ".",
+            f"The catalog of the database {alias!r} cannot be read, because ormcache does not know its kind "
+            f"({connection.vendor}): what triggers, rules and functions do to other tables is not seen.",
+            hint="Name in BLACKLIST each table that something in the database itself changes, or in ONLY those that "
+            "nothing does, and silence this check. Views are not cached. Wholly known are "
+            + ", ".join(READERS)
+            + ".",
             id="ormcache.W002",
         )
 

@@ -75,7 +75,7 @@ class ConnectionMixin(_Wrapper):
     @async_unsafe
     def connect(self) -> None:
         # Whatever became of an earlier connection, nothing of it counts any more.
-        self.ormcache_writes.forget()
+        self.ormcache_writes.transaction.forget()
         self.ormcache.connecting()
         try:
             super().connect()
@@ -116,12 +116,12 @@ class ConnectionMixin(_Wrapper):
 
     def _set_autocommit(self, autocommit: bool) -> Any:
         switch = partial(super()._set_autocommit, autocommit)  # type: ignore[misc]  # the stubs leave it out
-        if autocommit and self.ormcache_writes.dirty:
+        if autocommit and self.ormcache_writes.transaction.dirty:
             # MySQL commits what is open when autocommit is switched on.
             return self.ormcache_writes.commit(switch)
         return switch()
 
     def _close(self) -> Any:
-        self.ormcache_writes.forget()
+        self.ormcache_writes.transaction.forget()
         self.ormcache.closed()
         return super()._close()  # type: ignore[misc]  # the stubs leave it out

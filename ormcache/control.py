@@ -85,7 +85,7 @@ def _databases(using: str | None) -> Iterator[tuple[Any, Database]]:
         database = state.known()
         if database is not None:
             if not database.has_catalog:
-                database.load_catalog(connection.connection)
+                database.load_catalog(connection)
             yield connection, database
 
 

@@ -7,6 +7,7 @@ from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ormcache.session import SEVERAL
 from ormcache.writes import Writes
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ class CursorMixin(_Cursor):
         execute = super()._execute  # type: ignore[misc]  # the stubs leave it out
         if isinstance(self.cursor, _Fetched):
             self.cursor = self.cursor.cursor
-        return writes.run(partial(execute, sql, params, *ignored), sql, params, self)
+        # A cursor with a name runs its query when it is fetched from, as often as rows are wanted.
+        told = SEVERAL if getattr(self.cursor, "name", None) else params
+        return writes.run(partial(execute, sql, params, *ignored), sql, told, self)
 
     def _executemany(self, sql: Any, param_list: Any, *ignored: Any) -> Any:
         writes: Writes = self.db.ormcache_writes
         execute = super()._executemany  # type: ignore[misc]  # the stubs leave it out
-        return writes.run(partial(execute, sql, param_list, *ignored), sql, None, self)
+        return writes.run(partial(execute, sql, param_list, *ignored), sql, SEVERAL, self)
 
     def callproc(self, *args: Any, **kwargs: Any) -> Any:
         writes: Writes = self.db.ormcache_writes
@@ -147,6 +150,7 @@ class _Copying:
 def watched(cursor: Any) -> Any:
     """The backend's own cursor wrapper, with whatever it holds, as one of the class that watches."""
     cursor.__class__ = _watching(cursor.__class__)
+    cursor.db.ormcache.cursor_made()
     return cursor
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from django.utils.crypto import salted_hmac
 
 from ormcache import keys
-from ormcache.catalog import EPOCH, READERS, SCHEMA, Catalog, Server, Standpoint, split_neighbour
+from ormcache.catalog import EPOCH, SCHEMA, Catalog, Server, Standpoint, reader_of, split_neighbour
 from ormcache.conf import Config
 from ormcache.local import Local
 from ormcache.pending import Pending
@@ -90,8 +90,12 @@ class Database:
     def has_catalog(self) -> bool:
         return self._planner is not None and not self._outdated
 
+    @property
+    def catalog(self) -> Catalog | None:
+        return None if self._planner is None else self._planner.catalog
+
     def load_catalog(self, connection: Any) -> None:
-        """Read the catalog through a DB-API connection that is in no older snapshot."""
+        """Read the catalog through a Django connection that is in no older snapshot."""
         version = epoch = None
         try:
             # Read before the catalog is, for the same reason that vectors are.
@@ -101,7 +105,7 @@ class Database:
                 epoch, version = found.vector[:half], found.vector[half:]
         except StoreUnavailable:
             pass  # it will be read again once the store answers
-        catalog = Catalog(self.vendor, READERS[self.vendor].load(connection))
+        catalog = Catalog(self.vendor, reader_of(self.vendor).load(connection))
         with self._lock:
             self._plans = {}
             self._closures = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import OperationalError
 
 from ormcache import signals
-from ormcache.catalog import EVERYTHING, SCHEMA, Standpoint, split_neighbour
+from ormcache.catalog import EVERYTHING, SCHEMA, split_neighbour
 from ormcache.database import Database
 from ormcache.stores.base import StoreUnavailable
+from ormcache.transaction import Transaction
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -37,19 +38,9 @@ class Marked:
 class Marking:
     """What one connection tells the store of its writes. The thread that owns the connection owns this."""
 
-    def __init__(
-        self,
-        connection: BaseDatabaseWrapper,
-        in_old_snapshot: Callable[[], bool],
-        standpoints: Callable[[], Collection[Standpoint]],
-    ) -> None:
-        """``in_old_snapshot``: may what the open transaction is shown be older than what others have committed?
-
-        ``standpoints``: of the statements that are to be settled.
-        """
+    def __init__(self, connection: BaseDatabaseWrapper, transaction: Transaction) -> None:
         self._connection: Any = weakref.proxy(connection)
-        self._in_old_snapshot = in_old_snapshot
-        self._standpoints = standpoints
+        self._transaction = transaction
 
     def around(
         self, database: Database, call: Callable[[], T], relations: frozenset[str], *, statement: bool = False
@@ -117,16 +108,18 @@ class Marking:
         if SCHEMA in relations:
             return frozenset()
         if database.is_version(version):
-            # The statements may have been planned by an older catalog than the one of now.
+            if self._transaction.catalogs == {database.catalog}:
+                return frozenset()
+            # Statements were planned by an older catalog than the one of now.
             return self._closure(database, relations) - relations
         # Somebody has changed the schema.
-        if version is None or self._in_old_snapshot():
+        if version is None or self._transaction.in_old_snapshot:
             return EVERYTHING - relations
-        database.load_catalog(self._connection.connection)
+        database.load_catalog(self._connection)
         return self._closure(database, relations) - relations
 
     def _closure(self, database: Database, relations: frozenset[str]) -> frozenset[str]:
-        return frozenset().union(*(database.closure(relations, standpoint) for standpoint in self._standpoints()))
+        return frozenset().union(*(database.closure(relations, standpoint) for standpoint in self._transaction.standpoints))
 
     def tell(self, relations: frozenset[str]) -> None:
         """Tell whoever listens that results of these are retired."""

@@ -144,24 +144,24 @@ class Read:
         """After a schema change. False if it cannot be read, or only in a snapshot that is older than the stamps."""
         connection = self._connection
         connection.ensure_connection()
-        if self._writes.in_old_snapshot:
+        if self._writes.transaction.in_old_snapshot:
             return False
-        return database.has_loaded(connection.connection)
+        return database.has_loaded(connection)
 
     def _hindrance(self, database: Database, plan: Plan) -> str | None:
         """What in the connection keeps this result out of the cache just now."""
-        state, writes = self._state, self._writes
+        state, transaction = self._state, self._writes.transaction
         if self._connection.connection is not None:
             obstacle = state.session_obstacle
             if obstacle is not None:
                 return obstacle
             if state.session.isolation == "read uncommitted" and state.vendor == "mysql":
                 return reasons.UNCOMMITTED
-            if writes.in_transaction:
-                dirty = writes.dirty
+            if transaction.is_open:
+                dirty = transaction.dirty
                 if dirty and (dirty >= EVERYTHING or not dirty.isdisjoint(plan.relations)):
                     return reasons.DIRTY
-                if writes.ran if state.vendor == "sqlite" else writes.keeps_snapshot:
+                if transaction.ran if state.vendor == "sqlite" else transaction.keeps_snapshot:
                     return reasons.SNAPSHOT
         pending = database.pending.relations
         if pending and (pending >= EVERYTHING or not pending.isdisjoint(plan.relations)):
@@ -237,7 +237,7 @@ class Read:
     def _miss(self, database: Database, plan: Plan, name: bytes, vector: bytes | None, compiled: Any) -> Any:
         state = self._state
         state.counts.count(counts.MISSES)
-        open_cursors = self._writes.open_cursors
+        open_cursors = self._writes.transaction.has_open_cursors
         result = self._writes.reading(
             lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
         )

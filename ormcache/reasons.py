@@ -31,7 +31,6 @@ DISABLED = "disabled"  # inside ormcache.disabled(), or ENABLED is False
 NO_STORE = "no store"  # a database on another host and no STORE named
 UNIDENTIFIED = "unidentified"  # the server did not tell who it is; the log has the error
 REPLICA = "replica"  # a server in recovery whose PRIMARY is not named
-VENDOR = "vendor"  # no lexer and no catalog for this kind of database
 DIRTY = "dirty"  # this transaction has written one of the relations
 SNAPSHOT = "snapshot"  # an isolation level above READ COMMITTED, or SQLite in mid-transaction
 UNCOMMITTED = "uncommitted"  # READ UNCOMMITTED shows rows that may never be

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,15 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from ormcache import conf, reasons, signals
-from ormcache.catalog import EVERYTHING, READERS, Server
+from ormcache import conf, reasons, signals, tenants
+from ormcache.catalog import EVERYTHING, READERS, Server, Standpoint, reader_of
 from ormcache.conf import Config
 from ormcache.counts import counts_of
-from ormcache.database import Database
+from ormcache.database import ANYWHERE, Database
 from ormcache.host import in_container
 from ormcache.registry import begins_alike, registry
 from ormcache.session import Session
+from ormcache.sql import OTHER
 from ormcache.switch import is_disabled
 
 if TYPE_CHECKING:
@@ -40,10 +41,13 @@ class State:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = weakref.proxy(connection)
         self.alias = connection.alias
-        self.vendor = connection.vendor
+        self.vendor = connection.vendor if connection.vendor in READERS else OTHER
         self.counts = counts_of(connection.alias)
         self.database: Database | None = None
         self.session = Session()
+        #: other databases that it was led to: a word of the statements that mean one, or "" for all of them → what
+        #: stands for all that it holds
+        self.elsewhere: Mapping[str, frozenset[str]] = {}
         #: why nothing is cached or settled on this connection, whatever the query
         self.obstacle: str | None = None
         #: the DB-API connection that session and database were learned from
@@ -52,6 +56,12 @@ class State:
         self._begun = b""  # the session's fingerprint when it was met
         self._generation = conf.generation
         self._prefix: tuple[Database, bytes, tuple[Any, ...], bytes] | None = None
+        self._standpoint = ANYWHERE
+        #: does a backend of the project's own do something, nobody knows what, whenever a cursor is made?
+        backend: Any = type(connection)
+        self._unknown_below: bool = tenants.does_unknown(backend)
+        #: the search path for which the last cursor was made, where the backend below switches it
+        self._made_for: tuple[str, ...] | None = None
 
     # Getting to know the database -------------------------------------------------------
 
@@ -63,6 +73,7 @@ class State:
         """A connection is about to be made: nothing of an earlier one counts any more."""
         self.database = None
         self.session = Session()
+        self.elsewhere = {}
         self._learned_from = None
         self._connecting = True
 
@@ -81,6 +92,8 @@ class State:
 
     def learn(self) -> None:
         connection = self._connection
+        if self.database is None and self._learned_from is connection.connection:
+            self.session.unfollowed()  # what ran since then was not looked at
         self._generation = conf.generation
         self._learned_from = connection.connection
         self.database = None
@@ -115,12 +128,10 @@ class State:
         adapters = apps.is_installed("django.contrib.postgres")
         runtime = f"{driver.__name__} {getattr(driver, '__version__', '')} {django.VERSION[:2]} {adapters}"
         database = registry.database(self.vendor, server, config, kind, runtime)
-        if not server.understood:
-            self.session.unfollowed()
-            self.session.hides = True
         if not database.has_catalog:
-            database.load_catalog(connection.connection)
+            database.load_catalog(connection)
         self.database = database
+        self._look_elsewhere(server)
         if conf.changes and registry.first_time("settings", self.alias):
             # Under other settings writes may have passed unseen: with ENABLED False, with another blacklist.
             database.renew(EVERYTHING)
@@ -129,10 +140,29 @@ class State:
             registry.met(self._key(), database, self.session.copied())
         return None
 
+    def look_elsewhere(self) -> None:
+        """The session may have been led to other databases."""
+        if self.database is not None:
+            self._look_elsewhere(self.database.server)
+
+    def _look_elsewhere(self, server: Server) -> None:
+        self.elsewhere = reader_of(self.vendor).elsewhere(self._connection, server)
+
     def _identified(self) -> Server:
         connection = self._connection
-        server: Server = READERS[self.vendor].identify(connection.connection, str(connection.settings_dict["NAME"]))
-        self.session.described((*server.settings, *self._given()), server.isolation)
+        server: Server = reader_of(self.vendor).identify(connection)
+        self.session.described(
+            (*server.settings, *self._given()),
+            server.isolation,
+            path=server.path,
+            user=server.user,
+            pooled=server.pooled,
+        )
+        if not server.understood:
+            self.session.unfollowed()
+            self.session.hides = True
+        if server.pooled and (connection.settings_dict.get("OPTIONS") or {}).get("assume_role"):
+            self.session.unfollowed()  # Django sets it on whichever of the server's sessions it meets first
         return server
 
     def _given(self) -> tuple[str, ...]:
@@ -147,8 +177,6 @@ class State:
     def _judge(self, config: Config) -> str | None:
         if not config.enabled:
             return reasons.DISABLED
-        if self.vendor not in READERS:
-            return reasons.VENDOR
         if self._connection.settings_dict["NAME"] is None or self._connection.alias == "__no_db__":
             return reasons.NO_STORE
         return None
@@ -198,10 +226,13 @@ class State:
         """The connection is about to be closed or given back."""
         connection = self._connection.connection
         if connection is not None and self._learned_from is connection:
-            self.session.leave(connection)
+            session = self.session
+            session.leave(connection, undone=self.vendor == "postgresql")
             pooled = (self._connection.settings_dict.get("OPTIONS") or {}).get("pool")
-            if pooled and (self.session.obstacle or self.session.fingerprint != self._begun):
+            if pooled and (session.obstacle or session.fingerprint != self._begun):
                 registry.altered(self._key())
+                if isinstance(pooled, dict) and pooled.get("reset") is not None:
+                    session.unfollowed()  # the pool is about to do something to it
         self.database = None
         self.session = Session()
         self._learned_from = None
@@ -213,29 +244,85 @@ class State:
     @property
     def session_obstacle(self) -> str | None:
         """Why results of this session cannot be shared, or None."""
-        if self._connection.connection is not self._learned_from:
+        if self._connection.connection is not self._learned_from or self._unknown_below:
             return reasons.SESSION  # somebody has put another DB-API connection in place
-        return self.session.obstacle
+        session = self.session
+        if session.base is None and session.obstacle is None:
+            try:
+                self._identified()
+            except Exception:
+                return reasons.SESSION  # in a transaction that is broken; the query will say so
+        return session.obstacle
 
     def prefix(self, database: Database) -> bytes:
         """What the names of all entries of this session have in common."""
-        if self.session.base is None and self._connection.connection is not None:
+        session, connection = self.session, self._connection
+        if session.base is None and connection.connection is not None:
             self._identified()
-        fingerprint = self.session.fingerprint
-        connection = self._connection
+        fingerprint = session.fingerprint
+        schema = getattr(connection, "schema_name", None)
         besides = (
             # django-tenants and its kin switch the search path below anything that could be followed.
-            getattr(connection, "schema_name", None),
+            schema,
             getattr(connection, "include_public_schema", None),
+            None if schema is None else tenants.coming(connection, session),
             # Without USE_TZ, and in a session that is in UTC either way, drivers hand out naive times.
             connection.timezone,
         )
         kept = self._prefix
         if kept is not None and kept[0] is database and kept[1] == fingerprint and kept[2] == besides:
             return kept[3]
-        prefix = database.namespace + fingerprint + repr(besides).encode()
+        # The path that such a connection was left in is not the one in which the query would run.
+        told = fingerprint if besides[2] is None else session.fingerprint_along(besides[2])
+        prefix = database.namespace + told + repr(besides).encode("utf-8", "surrogatepass")
         self._prefix = (database, fingerprint, besides, prefix)
         return prefix
+
+    # PostgreSQL's search path -------------------------------------------------------------
+
+    @property
+    def path(self) -> tuple[str, ...] | None:
+        """The schemas, folded, in which the next query of the ORM looks up names; None: not known.
+
+        Some of them may not exist or not be open to the user, who then finds a name in a later one.
+        """
+        connection, session = self._connection, self.session
+        if connection.connection is not None and connection.connection is not self._learned_from:
+            return None
+        if getattr(connection, "schema_name", None) is None:
+            return None if self._unknown_below else session.path
+        coming = tenants.coming(connection, session)
+        return None if coming is None else tuple(name.lower() for name in coming)
+
+    @property
+    def path_in_force(self) -> tuple[str, ...] | None:
+        """The schemas in which a statement on a cursor that is there already looks up names; None: not known."""
+        connection, session = self._connection, self.session
+        if connection.connection is not self._learned_from or self._unknown_below:
+            return None
+        path = session.path
+        if getattr(connection, "schema_name", None) is None:
+            return path
+        # Another cursor may have been made for another path meanwhile, also in a way that was not seen.
+        return path if session.sets_path and path == self._made_for else None
+
+    def cursor_made(self) -> None:
+        """The backend below has made a cursor, and may be about to switch the search path for it."""
+        connection = self._connection
+        if getattr(connection, "schema_name", None) is not None:
+            coming = tenants.coming(connection, self.session)
+            self._made_for = None if coming is None else tuple(name.lower() for name in coming)
+
+    def standpoint(self, cursor: Any = None) -> Standpoint:
+        """From where the next query of the ORM sees the catalog, or a statement on a cursor that is there already."""
+        if self.vendor != "postgresql":
+            return ANYWHERE
+        path = self.path if cursor is None else self.path_in_force
+        user = self.session.user
+        known = self._standpoint
+        if known.path != path or known.user != user:
+            known = self._standpoint = Standpoint(path, user)
+        return known
 
     # Telling ------------------------------------------------------------------------------
 

@@ -101,14 +101,17 @@ def _missing(reason: str) -> Any:
 
 
 @pytest.fixture
-def start_server() -> Iterator[Callable[[str], Server]]:
-    """``start_server("redis")``: a server for one test, that may stop, kill, pause and restart it."""
+def start_server() -> Iterator[Callable[..., Server]]:
+    """``start_server("redis")``: a server for one test, that may stop, kill, pause and restart it.
+
+    PgBouncer needs to know what it is for: ``start_server("pgbouncer", behind=server, pool_mode="transaction")``.
+    """
     servers = _servers or Servers(Path(tempfile.mkdtemp(prefix="ormcache-tests-")))
     started = []
 
-    def start(kind: str) -> Server:
+    def start(kind: str, **options: Any) -> Server:
         try:
-            server = servers.start(kind)
+            server = servers.start(kind, **options)
         except ServerMissing as error:
             _missing(str(error))
         started.append(server)

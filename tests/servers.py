@@ -1,4 +1,4 @@
-"""Real servers for the tests: PostgreSQL, MariaDB, Redis and memcached.
+"""Real servers for the tests: PostgreSQL, MariaDB, Redis, memcached, and PgBouncer in front of the first.
 
 Each server gets a free port and a data directory of its own below a temporary folder, and never touches one that
 already runs on this machine. :func:`find_program` and :meth:`Servers.shared` look, in this order, for
@@ -47,6 +47,7 @@ DEBIAN_PACKAGES = {
     "mysql": "mariadb-server",
     "redis": "redis-server",
     "memcached": "memcached",
+    "pgbouncer": "pgbouncer",
 }
 #: Where distributions keep servers that are not on PATH
 PROGRAM_FOLDERS = (
@@ -288,11 +289,7 @@ class PostgreSQL(Server):
         return self.folder / "data"
 
     def credentials(self) -> dict[str, Any]:
-        if os.geteuid() != 0:
-            return {}
-        # PostgreSQL refuses to run as root.
-        user = _first_user("postgres", "nobody")
-        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        return _not_root()
 
     def prepare(self) -> None:
         credentials = self.credentials()
@@ -416,6 +413,49 @@ class Memcached(Server):
         return self._ask(b"version\r\n", b"VERSION")
 
 
+class PgBouncer(Server):
+    """Lends sessions of the PostgreSQL ``behind`` it to its clients, as ``pool_mode`` says for how long."""
+
+    kind = "pgbouncer"
+    scheme = "postgresql"
+
+    def __init__(self, *args: Any, behind: AnyServer, pool_mode: str = "transaction", pool_size: int = 1) -> None:
+        super().__init__(*args)
+        self._behind = behind
+        self._pool_mode = pool_mode
+        self._pool_size = pool_size
+
+    @property
+    def _settings(self) -> Path:
+        return self.folder / "pgbouncer.ini"
+
+    def credentials(self) -> dict[str, Any]:
+        return _not_root()
+
+    def prepare(self) -> None:
+        user = getattr(self._behind, "user", "") or "postgres"
+        password = getattr(self._behind, "password", "")
+        self._settings.write_text(
+            f"""
+            [databases]
+            * = host={self._behind.host} port={self._behind.port} user={user} password={password or "none"}
+            [pgbouncer]
+            listen_addr = {self.host}
+            listen_port = {self.port}
+            unix_socket_dir =
+            auth_type = any
+            pool_mode = {self._pool_mode}
+            default_pool_size = {self._pool_size}
+            """.replace("            ", "")
+        )
+
+    def command(self) -> Sequence[str | Path]:
+        return [self.program, self._settings]
+
+    def ready(self) -> bool:
+        return self._ask(bytes.fromhex("00000008 04d2162f"), b"N")  # no, it does not speak TLS
+
+
 class Attached:
     """A server that some other process runs: named by an environment variable, or started by another test process."""
 
@@ -471,7 +511,7 @@ def _is_stopped(process: int) -> bool:
 
 
 AnyServer = Server | Attached
-KINDS: dict[str, type[Server]] = {kind.kind: kind for kind in (PostgreSQL, MariaDB, Redis, Memcached)}
+KINDS: dict[str, type[Server]] = {kind.kind: kind for kind in (PostgreSQL, MariaDB, Redis, Memcached, PgBouncer)}
 
 
 class Servers:
@@ -486,13 +526,13 @@ class Servers:
         self._closed = False
         atexit.register(self.close)
 
-    def start(self, kind: str) -> Server:
+    def start(self, kind: str, **options: Any) -> Server:
         """A new server of this kind that belongs to the caller. Raises ServerMissing."""
         program = find_program(kind)
         if program is None:
             raise ServerMissing(explain_missing(kind))
         for attempt in (1, 2, 3):
-            server = KINDS[kind](program, self.folder / f"{kind}{len(self._started)}", self._guardian)
+            server = KINDS[kind](program, self.folder / f"{kind}{len(self._started)}", self._guardian, **options)
             self._started.append(server)
             try:
                 server.start()
@@ -543,6 +583,7 @@ def find_program(kind: str) -> Path | None:
         "mysql": ("mariadbd",),
         "redis": ("redis-server", "valkey-server"),
         "memcached": ("memcached",),
+        "pgbouncer": ("pgbouncer",),
     }[kind]
     for name in names:
         for program in _on_this_machine(name):
@@ -586,6 +627,14 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def _not_root() -> dict[str, Any]:
+    """PostgreSQL and PgBouncer refuse to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    user = _first_user("postgres", "nobody")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 def _first_user(*names: str) -> pwd.struct_passwd:

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import Any, Protocol
 
-from ormcache.catalog import mysql, postgresql, sqlite
+from ormcache.catalog import mysql, other, postgresql, sqlite
 from ormcache.catalog.catalog import Catalog
-from ormcache.catalog.facts import ANYTHING, EPOCH, EVERYTHING, SCHEMA, Path, Server, Standpoint
+from ormcache.catalog.facts import ANYTHING, EPOCH, EVERYTHING, SCHEMA, Facts, Path, Server, Standpoint
 from ormcache.catalog.neighbours import is_pseudo, split_neighbour
 from ormcache.catalog.scope import Scope
 
+
+class Reader(Protocol):
+    """What is asked of a kind of database, through a Django connection, past everything that watches statements."""
+
+    def identify(self, connection: Any) -> Server:
+        """Who is the server behind a connection that was just made?"""
+
+    def elsewhere(self, connection: Any, server: Server) -> dict[str, frozenset[str]]:
+        """The other databases that a session was led to.
+
+        A word of the statements that mean one, or "" for all of them → what stands for all that it holds.
+        """
+
+    def load(self, connection: Any) -> Facts:
+        """The catalog as it is now."""
+
+
 #: Django's name of a kind of database → how its catalog is read
-READERS: dict[str, ModuleType] = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
+READERS: dict[str, Reader] = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
+
+
+def reader_of(vendor: str) -> Reader:
+    """How the catalog of a database is read; of a kind that is not known, by Django's introspection."""
+    return READERS.get(vendor, other)
+
 
 __all__ = [
     "ANYTHING",
@@ -25,5 +48,6 @@ __all__ = [
     "Server",
     "Standpoint",
     "is_pseudo",
+    "reader_of",
     "split_neighbour",
 ]

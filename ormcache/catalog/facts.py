@@ -47,6 +47,7 @@ class Code:
     fixed: bool = False  # its names are looked up along ``path``, not along that of the session that runs it
     path: Path = None
     reads: bool = False  # its own statements change no rows: only what it calls may
+    believed: bool = False  # what cannot be read of it changes nothing
 
 
 @dataclass(frozen=True, slots=True)

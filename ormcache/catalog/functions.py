@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from ormcache import reasons
 from ormcache.catalog.facts import IMMUTABLE, STABLE, STABLE_IN_C, VOLATILE, Code, Facts, Function
@@ -27,6 +27,7 @@ class Functions:
         self._common_operators = self._operators & COMMON_OPERATORS  # taken for called by every statement
         for function in (*facts.functions, *facts.operators):
             self._add(function)
+        self._queries = _queries(facts)
         self._stored: dict[str, Stored | None] = {}  # by the text, which many triggers and tenants share
 
     def _add(self, function: Function) -> None:
@@ -58,9 +59,9 @@ class Functions:
         """What calling these runs, as far as it could change something."""
         return [code for call in sorted(calls) for code in self._codes.get(call, ())]
 
-    def called_by(self, names: Collection[str]) -> frozenset[str]:
-        """Those of the identifiers in a piece of code that are functions which run code."""
-        return frozenset(self._codes.keys() & names)
+    def _run_by(self, names: frozenset[str]) -> frozenset[str]:
+        """Those of the identifiers in a piece of code that stand for code: functions, views, tables with policies."""
+        return frozenset(names & self._codes.keys()) | (names & self._queries.keys())
 
     def stored(self, code: Code) -> Stored | None:
         """The words of a piece of code; None where it cannot be read."""
@@ -80,19 +81,34 @@ class Functions:
             found.append(code)
             stored = self.stored(code)
             if stored is not None:
-                new = self.called_by(stored.names) - seen
+                new = self._run_by(stored.names) | {one for one in self._operators if one in (code.text or "")}
+                new -= seen
                 seen |= new
                 waiting.extend(self.codes(new))
+                waiting.extend(query for name in sorted(new) for query in self._queries.get(name, ()))
         return found
 
     def sets_session(self, codes: Iterable[Code]) -> bool:
         """Could this code, or what it calls, change settings of the session?"""
         for code in self.all_codes(codes):
             stored = self.stored(code)
-            if stored is None or stored.sets or not stored.names.isdisjoint(_SETTING | RUNS_TEXT | RUN_SQL):
+            if stored is None:
+                if not code.believed:
+                    return True
+            elif stored.sets or not stored.names.isdisjoint(_SETTING if code.believed else _SETTING_OR_RUNNING):
                 return True
         return False
 
 
+def _queries(facts: Facts) -> dict[str, list[Code]]:
+    """Folded bare name of a relation → what reading it runs: that changes nothing, but what it calls may."""
+    bare = {relation.name: relation.bare for relation in facts.relations}
+    found: dict[str, list[Code]] = {}
+    for relation, text in (*facts.views.items(), *facts.policies):
+        found.setdefault(bare[relation], []).append(Code(text, True, facts.path, reads=True))
+    return found
+
+
 #: Identifiers with which code sets something, or runs what may
 _SETTING = frozenset({"set_config", "call"})
+_SETTING_OR_RUNNING = _SETTING | RUNS_TEXT | RUN_SQL

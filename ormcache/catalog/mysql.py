@@ -7,16 +7,16 @@ from typing import Any
 
 from ormcache import reasons
 from ormcache.catalog.facts import EPOCH, STABLE, VOLATILE, Code, Facts, Function, Relation, Server
-from ormcache.catalog.neighbours import in_neighbour
+from ormcache.catalog.neighbours import all_in_neighbour, in_neighbour
 from ormcache.sql import read_stored
 from ormcache.sql.vocabulary import WRITING_WORDS
 
 # @@read_only is what a replica is told to be; nothing else says it without a privilege.
 _SETTINGS = """
     SELECT @@hostname, @@port, @@datadir, DATABASE(), @@read_only, @@sql_mode,
-           CURRENT_USER(), CURRENT_ROLE(), @@time_zone, @@collation_connection, @@character_set_client, @@character_set_results,
-           @@sql_auto_is_null, @@sql_select_limit, @@group_concat_max_len, @@div_precision_increment, @@lc_time_names,
-           @@default_week_format
+           CURRENT_USER(), CURRENT_ROLE(), @@time_zone, @@collation_connection, @@character_set_client,
+           @@character_set_results, @@sql_auto_is_null, @@sql_select_limit, @@group_concat_max_len,
+           @@div_precision_increment, @@lc_time_names, @@default_week_format
 """
 # Variables that only one of the two families has
 _VARIABLES = """
@@ -34,7 +34,8 @@ _OWN_VARIABLES = (
 )
 
 _RELATIONS = """
-    SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()
+    SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES
+    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE NOT IN ('TEMPORARY', 'TEMPORARY SEQUENCE')
 """
 _VIEWS = "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE()"
 _ACTIONS = """
@@ -44,6 +45,7 @@ _ACTIONS = """
 _FOREIGN_KEYS = f"{_ACTIONS} AND CONSTRAINT_SCHEMA = DATABASE() AND UNIQUE_CONSTRAINT_SCHEMA = DATABASE()"
 # Looks into all databases of the server, where MariaDB opens each of their tables.
 _FOREIGN_KEYS_OF_OTHERS = f"{_ACTIONS} AND CONSTRAINT_SCHEMA <> DATABASE() AND UNIQUE_CONSTRAINT_SCHEMA = DATABASE()"
+_FOREIGN_KEYS_TO_OTHERS = f"{_ACTIONS} AND CONSTRAINT_SCHEMA = DATABASE() AND UNIQUE_CONSTRAINT_SCHEMA <> DATABASE()"
 _DATABASES = """
     SELECT SCHEMA_NAME FROM information_schema.SCHEMATA
     WHERE SCHEMA_NAME NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')
@@ -66,9 +68,9 @@ _WRITING_WORDS = WRITING_WORDS | {"replace", "call", "execute", "truncate", "loa
 _OTHER_LEXICON = frozenset({"ANSI_QUOTES", "ANSI", "NO_BACKSLASH_ESCAPES"})
 
 
-def identify(connection: Any, database: str) -> Server:
-    """What a DB-API connection that was just made tells of its server."""
-    with connection.cursor() as cursor:
+def identify(connection: Any) -> Server:
+    """What a Django connection that was just made tells of its server."""
+    with connection.connection.cursor() as cursor:
         cursor.execute(_VARIABLES)
         variables = {name.lower(): value for name, value in cursor.fetchall()}
         cursor.execute(_SETTINGS)
@@ -87,9 +89,19 @@ def identify(connection: Any, database: str) -> Server:
     )
 
 
+def elsewhere(connection: Any, server: Server) -> dict[str, frozenset[str]]:
+    """The database that USE has led a connection to, whatever the text of a statement names."""
+    with connection.connection.cursor() as cursor:
+        cursor.execute("SELECT DATABASE()")
+        (current,) = cursor.fetchone()
+    if current is None or f"{server.instance} {current}" == server.identity:
+        return {}
+    return {"": all_in_neighbour(current)}
+
+
 def load(connection: Any) -> Facts:
-    """The catalog of the current database, as far as the DB-API connection's user may see it."""
-    with connection.cursor() as cursor:
+    """The catalog of the current database, as far as the connection's user may see it."""
+    with connection.connection.cursor() as cursor:
 
         def rows(query: str) -> list[Any]:
             cursor.execute(query)
@@ -100,7 +112,9 @@ def load(connection: Any) -> Facts:
         relations = []
         for name, kind, engine in rows(_RELATIONS):
             obstacle = None
-            if kind == "BASE TABLE" and (engine or "").lower() not in _TRANSACTIONAL:
+            if kind == "SEQUENCE":
+                obstacle = reasons.SEQUENCE
+            elif kind != "VIEW" and (engine or "").lower() not in _TRANSACTIONAL:
                 obstacle = reasons.NOT_TRANSACTIONAL
             relations.append(Relation(name, schema, name.lower(), obstacle))
         by_folded = {relation.bare: relation.name for relation in relations}
@@ -110,7 +124,15 @@ def load(connection: Any) -> Facts:
                 others.setdefault(database.lower(), []).append(database)
         reaches = [(parent, by_folded.get((child or "").lower(), EPOCH)) for parent, _, child in rows(_FOREIGN_KEYS)]
         if others:
-            reaches += [(parent, in_neighbour(EPOCH, other)) for parent, other, _ in rows(_FOREIGN_KEYS_OF_OTHERS)]
+            leaving = rows(_FOREIGN_KEYS_OF_OTHERS)
+            reaches += [(parent, in_neighbour(other, EPOCH)) for parent, other, _ in leaving]
+            # What cascades there can cascade back.
+            returning = rows(_FOREIGN_KEYS_TO_OTHERS) if leaving else []
+            reaches += [
+                (parent, by_folded.get((child or "").lower(), EPOCH))
+                for parent, *_ in leaving
+                for *_, child in returning
+            ]
         return Facts(
             relations=relations,
             views={name: text or None for name, text in rows(_VIEWS)},

@@ -1,4 +1,4 @@
-"""Other databases of the same server: what is known of them is their names, and that statements can reach them."""
+"""Other databases that a statement can reach: what is known of them is who they are, and that they change."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ _SEPARATOR = "\0"
 def in_neighbour(database: str, relation: str) -> str:
     """The name that stands for a relation of another database."""
     return relation + _SEPARATOR + database
+
+
+def all_in_neighbour(database: str) -> frozenset[str]:
+    """What stands for all that another database holds."""
+    return frozenset(in_neighbour(database, relation) for relation in ANYTHING)
 
 
 def is_pseudo(relation: str) -> bool:
@@ -42,4 +47,4 @@ class Neighbours:
         return self._all_of(self._names)
 
     def _all_of(self, folded: Iterable[str]) -> set[str]:
-        return {in_neighbour(name, one) for key in folded for name in self._names[key] for one in ANYTHING}
+        return set().union(*(all_in_neighbour(name) for key in folded for name in self._names[key]))

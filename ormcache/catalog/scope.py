@@ -10,7 +10,7 @@ from ormcache.catalog.functions import CHANGES_SCHEMA, RUNS_TEXT, Functions
 from ormcache.catalog.lookup import Index, Lookup
 from ormcache.catalog.neighbours import Neighbours
 from ormcache.catalog.views import Views
-from ormcache.sql import Name, Statement
+from ormcache.sql import Name, Statement, Stored
 from ormcache.sql.vocabulary import RUN_SQL
 
 
@@ -26,6 +26,16 @@ class Reach:
         self.children: dict[str, set[str]] = {}
         #: relation → those that its rows are rows of as well
         self.parents: dict[str, set[str]] = {}
+
+    def below(self, relations: Iterable[str]) -> set[str]:
+        """These, and those whose rows are rows of them."""
+        found = set(relations)
+        waiting = [relation for relation in found if relation in self.children]
+        while waiting:
+            new = self.children.get(waiting.pop(), set()) - found
+            found |= new
+            waiting.extend(new)
+        return found
 
 
 class Scope:
@@ -78,15 +88,15 @@ class Scope:
 
         ``listed``: is a relation let in although its rows may change unseen?
         """
-        for name in sorted(relations):
+        for name in sorted(self._reach.below(relations)):
             relation = self._index.relations.get(name)
             if relation is not None and relation.obstacle:
                 if relation.obstacle != reasons.FOREIGN_TABLE or not listed(name):
                     return relation.obstacle
-            if name in self._views:
-                obstacle = self._views.obstacle(name)
-                if obstacle is not None:
-                    return obstacle
+        for name in sorted(relations):
+            obstacle = self._views.obstacle(name) if name in self._views else None
+            if obstacle is not None:
+                return obstacle
         return self._obstacle
 
     def called(self, statement: Statement) -> frozenset[str]:
@@ -181,28 +191,44 @@ class Scope:
         found = set(self._reach.others.get(relation, ()))
         if self._views.is_view(relation):
             # A write through a view changes what is under it.
-            understood = None not in self._views.statements(relation)
-            found |= self._views.under(relation) if understood else {EPOCH}
+            found |= self._views.under(relation)
+            for statement in self._views.statements(relation):
+                elsewhere = set() if statement is None else self._neighbours.named(statement.names)
+                if statement is None or elsewhere:
+                    found |= elsewhere | {EPOCH}
         return found | self._changed_by(self._reach.codes.get(relation, ()))
 
     def _changed_by(self, codes: Iterable[Code]) -> set[str]:
         """The relations that code names, itself or through the functions that it calls."""
         found: set[str] = set()
         for code in self._functions.all_codes(codes):
-            if code.reads:
-                continue
             stored = self._functions.stored(code)
-            if stored is None or not stored.names.isdisjoint(RUNS_TEXT | RUN_SQL | CHANGES_SCHEMA):
-                # Code that cannot be read, that runs SQL put together at run time, or that changes the schema.
+            if _is_opaque(code, stored):
                 return set(ANYTHING) | self._neighbours.all_reached()
-            found |= self._looked_up_by(code, stored.names).named(stored.names)
-            found |= self._neighbours.named(stored.names)
+            if stored is None:
+                continue
+            if not code.reads:
+                found |= self._looked_up_by(code, stored.names).named(stored.names)
+            elsewhere = self._neighbours.named(stored.qualifiers)
+            if elsewhere:
+                # What is set off there is not known, and could come back here.
+                found |= elsewhere | {EPOCH}
         return found
 
     def _looked_up_by(self, code: Code, names: frozenset[str]) -> Lookup:
         if not names.isdisjoint(_SETS_PATH):
             return Lookup(self._index)
         return Lookup(self._index, code.path) if code.fixed else self._lookup
+
+
+def _is_opaque(code: Code, stored: Stored | None) -> bool:
+    """Could it change anything, for all that can be told?"""
+    if code.believed:
+        return False
+    if stored is None:
+        return True
+    # SQL that is put together at run time can call anything, even from where nothing may be changed.
+    return not stored.names.isdisjoint(RUNS_TEXT | RUN_SQL | (frozenset() if code.reads else CHANGES_SCHEMA))
 
 
 #: Identifiers with which code can change where names are looked up

@@ -9,6 +9,7 @@ from typing import Any
 
 from ormcache import reasons
 from ormcache.catalog.facts import Code, Facts, Relation, Server
+from ormcache.catalog.neighbours import all_in_neighbour
 from ormcache.host import birth_of
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
@@ -18,29 +19,57 @@ _FOREIGN_KEYS = """
 """
 _HARMLESS_ACTIONS = frozenset({"NO ACTION", "RESTRICT"})
 
-_VIEW = re.compile(r"\bAS\s*\(?\s*(?=(?:SELECT|WITH|VALUES)\b)", re.IGNORECASE)
+
+def _up_to(word: str) -> re.Pattern[str]:
+    """All of a text up to the first such word that is in no comment and in no quotes."""
+    skipped = r"""--[^\n]*|/\*.*?\*/|"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^]]*\]"""
+    return re.compile(rf"""(?:{skipped}|(?!{word}\b)\w+|[^\w"'`[])*+\b{word}\b""", re.IGNORECASE | re.DOTALL)
+
+
+_VIEW = _up_to("AS")
+_TRIGGER_BODY = _up_to("BEGIN")
 _VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL\s+TABLE\s.*?\sUSING\s+(?P<module>\w+)", re.IGNORECASE | re.DOTALL)
 #: Modules whose tables are kept in other tables of the same database
 _MODULES = frozenset({"fts3", "fts4", "fts5", "rtree", "rtree_i32", "geopoly"})
-_TRIGGER_BODY = re.compile(r"\bBEGIN\b", re.IGNORECASE)
+
+_INSTANCE = "sqlite"
 
 #: Process id → a name for its databases in memory, which are gone with it. Holds one item, any thread may put it.
 _memories: dict[int, str] = {}
 
 
-def identify(connection: Any, database: str) -> Server:
-    """What a DB-API connection that was just made to ``database``, a path or URI, tells of its file."""
-    path = connection.execute("PRAGMA database_list").fetchone()[2]
+def identify(connection: Any) -> Server:
+    """What a Django connection that was just made tells of its file."""
+    database = str(connection.settings_dict["NAME"])  # a path or a URI
+    path = connection.connection.execute("PRAGMA database_list").fetchone()[2]
     shared = bool(path) or "cache=shared" in database
     if path:
-        real = os.path.realpath(path)
-        status = os.stat(real)
-        identity = f"sqlite {real} {status.st_dev} {status.st_ino} {birth_of(real)}"
+        own = _identity_of(path)
     elif shared:
-        identity = f"sqlite {_memory()} {database}"  # all connections of this process see one database
+        own = f"{_memory()} {database}"  # all connections of this process see one database
     else:
-        identity = f"sqlite {secrets.token_hex(16)}"  # this connection's alone
-    return Server(identity=identity, local=True, replica=False, settings=(), isolation="serializable", shared=shared)
+        own = secrets.token_hex(16)  # this connection's alone
+    return Server(
+        identity=f"{_INSTANCE} {own}",
+        local=True,
+        replica=False,
+        settings=(),
+        isolation="serializable",
+        shared=shared,
+        instance=_INSTANCE,
+    )
+
+
+def _identity_of(path: str) -> str:
+    real = os.path.realpath(path)
+    status = os.stat(real)
+    return f"{real} {status.st_dev} {status.st_ino} {birth_of(real)}"
+
+
+def elsewhere(connection: Any, server: Server) -> dict[str, frozenset[str]]:
+    """The files that are attached to a connection: by what name, and what stands for all that they hold."""
+    attached = connection.connection.execute("PRAGMA database_list").fetchall()[1:]
+    return {name.lower(): all_in_neighbour(_identity_of(path)) for _, name, path in attached if path and name != "temp"}
 
 
 def _memory() -> str:
@@ -54,7 +83,7 @@ def _memory() -> str:
 def load(connection: Any) -> Facts:
     """The catalog of the main database."""
     relations, views, bodies, reaches = [], {}, [], []
-    rows = connection.execute(_SCHEMA).fetchall()
+    rows = connection.connection.execute(_SCHEMA).fetchall()
     tables = {name.lower(): name for kind, name, _, _ in rows if kind in ("table", "view")}
     for kind, name, _, sql in rows:
         module = _VIRTUAL.match(sql or "") if kind == "table" else None
@@ -63,27 +92,41 @@ def load(connection: Any) -> Facts:
             known = module is None or module["module"].lower() in _MODULES
             relations.append(Relation(name, "main", name.lower(), None if known else reasons.FOREIGN_TABLE))
         if kind == "view":
-            query = _VIEW.search(sql)
-            views[name] = sql[query.end() :].rstrip(" \t\r\n;)") if query else None
+            query = _VIEW.match(sql)
+            views[name] = sql[query.end() :] if query else None
         if module is not None:
-            reaches += _parts(name, sql[module.end() :], tables)
+            reaches += _parts(name, tables)
+            contents = _contents(name, sql[module.end() :], tables)
+            if contents:
+                views[name] = f"SELECT * FROM {', '.join(contents)}"
     for kind, _, table, sql in rows:
         if kind == "trigger" and table.lower() in tables:
-            body = _TRIGGER_BODY.search(sql)
+            body = _TRIGGER_BODY.match(sql)
             bodies.append((tables[table.lower()], Code(sql[body.end() :] if body else None)))
     reaches += [
         (tables[parent.lower()], child)
-        for parent, child, on_delete, on_update in connection.execute(_FOREIGN_KEYS).fetchall()
+        for parent, child, on_delete, on_update in connection.connection.execute(_FOREIGN_KEYS).fetchall()
         if not {on_delete, on_update} <= _HARMLESS_ACTIONS and parent.lower() in tables
     ]
     return Facts(relations=relations, views=views, reaches=reaches, bodies=bodies, schemas=frozenset({"main"}))
 
 
-def _parts(name: str, arguments: str, tables: dict[str, str]) -> list[tuple[str, str]]:
+def _parts(name: str, tables: dict[str, str]) -> list[tuple[str, str]]:
     """What changes with the rows of a virtual table: the tables that its module keeps them in, and the other way."""
     prefix = f"{name.lower()}_"
     parts = [table for folded, table in tables.items() if folded.startswith(prefix)]
-    found = [(name, part) for part in parts] + [(part, name) for part in parts]
-    # FTS can leave the text in another table, https://sqlite.org/fts5.html#external_content_tables
-    found += [(tables[word], name) for word in re.findall(r"[^\W\d]\w*", arguments.lower()) if word in tables]
-    return found
+    return [(name, part) for part in parts] + [(part, name) for part in parts]
+
+
+def _contents(name: str, arguments: str, tables: dict[str, str]) -> list[str]:
+    """The tables and views that a virtual table takes its rows from, quoted; any that its arguments name.
+
+    FTS can leave the text in another table, https://sqlite.org/fts5.html#external_content_tables
+    """
+    lowered = arguments.lower()
+    named = [table for folded, table in tables.items() if folded in lowered and table != name]
+    return ['"' + table.replace('"', '""') + '"' for table in named if _names(lowered, table.lower())]
+
+
+def _names(text: str, table: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(table)}(?!\w)", text) is not None

@@ -1,8 +1,26 @@
 """What one SQL text is: its tokens, its kind, the names in it. Knows no Django and no database."""
 
-from ormcache.sql.analysis import analyse, names_in
+from ormcache.sql.analysis import analyse
 from ormcache.sql.lexer import VENDORS
 from ormcache.sql.reading import reads_clock
-from ormcache.sql.statement import Effect, Name, SessionChange, Statement
+from ormcache.sql.search_path import split_path
+from ormcache.sql.settings import setting
+from ormcache.sql.statement import Effect, Name, Parameter, SessionChange, Statement
+from ormcache.sql.stored import Stored, read_stored
+from ormcache.sql.vocabulary import OTHER
 
-__all__ = ["VENDORS", "Effect", "Name", "SessionChange", "Statement", "analyse", "names_in", "reads_clock"]
+__all__ = [
+    "OTHER",
+    "VENDORS",
+    "Effect",
+    "Name",
+    "Parameter",
+    "SessionChange",
+    "Statement",
+    "Stored",
+    "analyse",
+    "read_stored",
+    "reads_clock",
+    "setting",
+    "split_path",
+]

@@ -22,16 +22,26 @@ class Effect(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """A placeholder, by the position or the name of what the program puts in its place."""
+
+    key: int | str
+    among: int = 0  # so many there are in all
+
+
+@dataclass(frozen=True, slots=True)
 class SessionChange:
     """A ``SET`` or its like. What the value is may depend on parameters, so it is kept as tokens."""
 
-    name: str | None  # the setting; None: every one of them
-    value: tuple[str, ...] | None  # None: back to its default
-    local: bool = False  # until the transaction ends
+    name: str | Parameter | None  # the setting; None: every one of them, and all else that the session has
+    value: tuple[str | Parameter, ...] | None  # None: back to its default
+    local: bool | Parameter = False  # until the transaction ends
     isolation: bool = False  # it changes the isolation level of this or of later transactions
     followed: bool = True  # False: the session cannot be described any more
     hides: bool = False  # from here on a text does not tell all that it writes: the session has code of its own
     reason: str | None = None  # why it cannot be followed, where that has a name of its own
+    whole: bool = False  # the value is one text, as set_config() takes it, and not a list of items
+    also: tuple[SessionChange, ...] = ()  # what else the same statement sets, in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,7 @@ class Statement:
     sources: frozenset[Name] = frozenset()  # what stands where a relation is read
     targets: frozenset[Name] | None = None  # what a write changes; None: any of the names
     calls: frozenset[str] = frozenset()  # what is called, or may be
+    operators: frozenset[str] = frozenset()  # runs of operator characters, COMMON_OPERATORS left out
     obstacle: str | None = None  # why a read cannot be kept
     session: SessionChange | None = None
     transaction: str | None = None  # the first word, and the next one where it matters: "begin", "rollback to"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
-from ormcache.sql.lexer import Kind, lex
+from ormcache.sql.lexer import VENDORS, Kind, lex
 
 #: Words after which a statement begins in a body of code; so it does at the beginning and behind a semicolon
 _OPENERS = frozenset({"begin", "then", "else", "loop", "do", "atomic", "declare", "repeat"})
@@ -25,12 +26,13 @@ class Stored:
     """What can be told of a piece of stored code by its words."""
 
     names: frozenset[str]  # every identifier and keyword, folded
+    qualifiers: frozenset[str]  # those of them that stand before a dot
     sets: bool  # it may change settings of the session by a statement of its own
 
 
 def read_stored(code: str, vendor: str) -> Stored | None:
     """The words of ``code`` by the rules of ``vendor``; None where it does not lex cleanly."""
-    tokens = lex(code, vendor)
+    tokens = lex(code, vendor) if vendor in VENDORS else None
     if tokens is None:
         return None
     words = [text.lower() if kind is Kind.WORD else "" for kind, text in tokens]
@@ -40,8 +42,14 @@ def read_stored(code: str, vendor: str) -> Stored | None:
         and (vendor != "mysql" or _sets_session(tokens[at + 1 : at + 2]))
         for at, word in enumerate(words)
     )
-    names = frozenset(text.lower() for kind, text in tokens if kind in (Kind.WORD, Kind.QUOTED))
-    return Stored(names, sets)
+    names = frozenset(text.lower() for kind, text in tokens if kind in _NAMES)
+    qualifiers = frozenset(
+        text.lower() for (kind, text), after in pairwise(tokens) if kind in _NAMES and after == (Kind.PUNCTUATION, ".")
+    )
+    return Stored(names, qualifiers, sets)
+
+
+_NAMES = (Kind.WORD, Kind.QUOTED)
 
 
 def _sets_session(target: list[tuple[Kind, str]]) -> bool:

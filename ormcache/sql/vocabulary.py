@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from ormcache import reasons
 
+#: Databases of kinds that have no rules of their own here
+OTHER = "other"
+
 #: Words that stand before a parenthesis without being a function
 NOT_FUNCTIONS = frozenset(
     """
@@ -17,6 +20,28 @@ NOT_FUNCTIONS = frozenset(
     partition primary recursive references regexp returning right rlike rollup cube sets grouping rows range row
     select set similar some straight_join table then to union unique update using values value when where window with
     within without xor div mod binary collate
+    """.split()
+)
+
+#: The same by vendor. What is missing for SQLite is no keyword there or may be a name: programs add functions to
+#: a connection of which no catalog tells.
+NOT_CALLED = {
+    "postgresql": NOT_FUNCTIONS | {"columns", "nested", "passing"},
+    "mysql": NOT_FUNCTIONS | {"columns", "nested", "against"},
+    "sqlite": frozenset(
+        """
+        add all and as between by case check collate constraint default delete distinct else escape except exists
+        filter from group having in index insert intersect into is join limit materialized not offset on or order over
+        references returning select set table then union unique update using values when where with
+        """.split()
+    ),
+}
+
+#: Words that no database takes for a relation or a function unless they are quoted or qualified: a query that is
+#: ordered reads no table "order".
+RESERVED = frozenset(
+    """
+    select from where group order having limit and or not in is as on null case when then else union distinct
     """.split()
 )
 
@@ -41,32 +66,34 @@ _COMMON = """
 # age() is missing on purpose: with one argument it reads the clock.
 _POSTGRESQL = """
     array_agg array_append array_cat array_dims array_fill array_length array_lower array_ndims array_position
-    array_positions array_prepend array_remove array_replace array_to_json array_to_string array_upper bit_and
-    bit_count bit_length bit_or bit_xor bool_and bool_or broadcast btrim cardinality cbrt char_length
-    character_length convert_from convert_to corr covar_pop covar_samp date_bin date_part date_trunc decode div
-    encode every factorial family format generate_series generate_subscripts get_bit get_byte grouping host hostmask
-    initcap isempty isfinite json_agg json_array json_array_elements json_array_elements_text json_array_length
-    json_build_array json_build_object json_each json_each_text json_exists json_extract_path json_extract_path_text
-    json_object json_object_agg json_object_keys json_query json_strip_nulls json_to_record json_typeof json_value
-    jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object
-    jsonb_each jsonb_each_text jsonb_exists jsonb_exists_all jsonb_exists_any jsonb_extract_path
-    jsonb_extract_path_text jsonb_insert jsonb_object jsonb_object_agg jsonb_object_keys jsonb_path_exists
-    jsonb_path_match jsonb_path_query jsonb_path_query_array jsonb_path_query_first jsonb_pretty jsonb_set
-    jsonb_strip_nulls jsonb_typeof justify_days justify_hours justify_interval lower_inc lower_inf make_date
-    make_interval make_time make_timestamp make_timestamptz masklen mode multirange netmask network num_nonnulls
-    num_nulls numnode octet_length overlay percentile_cont percentile_disc plainto_tsquery phraseto_tsquery
-    querytree quote_ident quote_literal quote_nullable range_agg range_intersect_agg range_merge regexp_count
-    regexp_instr regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table
-    regexp_substr regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy
-    row_to_json scale set_bit set_byte set_masklen setweight similarity split_part starts_with stddev stddev_pop
-    stddev_samp string_agg string_to_array string_to_table strip to_ascii to_char to_date to_hex to_json to_jsonb
-    to_number to_timestamp to_tsquery to_tsvector translate trigram_similarity trim_array trim_scale trunc ts_delete
-    ts_filter ts_headline ts_rank ts_rank_cd ts_rewrite tsvector_to_array tsrange tstzrange daterange int4range
-    int8range numrange tsmultirange tstzmultirange datemultirange int4multirange int8multirange nummultirange
-    unaccent unnest upper_inc upper_inf var_pop var_samp variance websearch_to_tsquery width_bucket word_similarity
-    strict_word_similarity akeys avals hstore_to_json hstore_to_jsonb skeys svals exist defined xmlagg xmlconcat
-    xmlelement xmlforest acosd asind atand cosd sind tand sinh cosh tanh asinh acosh atanh gcd lcm abbrev timezone
-    point box circle lseg path polygon area center diameter radius isclosed isopen
+    array_positions array_prepend array_remove array_replace array_to_json array_to_string array_upper bit_and bit_count
+    bit_length bit_or bit_xor bool_and bool_or broadcast btrim cardinality cbrt char_length character_length
+    convert_from convert_to corr covar_pop covar_samp date_bin date_part date_trunc decode div encode every factorial
+    family format generate_series generate_subscripts get_bit get_byte grouping host hostmask initcap isempty isfinite
+    json_agg json_array json_array_elements json_array_elements_text json_array_length json_build_array
+    json_build_object json_each json_each_text json_exists json_extract_path json_extract_path_text json_object
+    json_object_agg json_object_keys json_query json_strip_nulls json_to_record json_typeof json_value jsonb_agg
+    jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object jsonb_each
+    jsonb_each_text jsonb_exists jsonb_exists_all jsonb_exists_any jsonb_extract_path jsonb_extract_path_text
+    jsonb_insert jsonb_object jsonb_object_agg jsonb_object_keys jsonb_path_exists jsonb_path_match jsonb_path_query
+    jsonb_path_query_array jsonb_path_query_first jsonb_pretty jsonb_set jsonb_strip_nulls jsonb_typeof justify_days
+    justify_hours justify_interval lower_inc lower_inf make_date make_interval make_time make_timestamp make_timestamptz
+    masklen mode multirange netmask network num_nonnulls num_nulls numnode octet_length overlay percentile_cont
+    percentile_disc plainto_tsquery phraseto_tsquery querytree quote_ident quote_literal quote_nullable range_agg
+    range_intersect_agg range_merge regexp_count regexp_instr regexp_like regexp_match regexp_matches regexp_replace
+    regexp_split_to_array regexp_split_to_table regexp_substr regr_avgx regr_avgy regr_count regr_intercept regr_r2
+    regr_slope regr_sxx regr_sxy regr_syy row_to_json scale set_bit set_byte set_masklen setweight similarity split_part
+    starts_with stddev stddev_pop stddev_samp string_agg string_to_array string_to_table strip to_ascii to_char to_date
+    to_hex to_json to_jsonb to_number to_timestamp to_tsquery to_tsvector translate trigram_similarity trim_array
+    trim_scale trunc ts_delete ts_filter ts_headline ts_rank ts_rank_cd ts_rewrite tsvector_to_array tsrange tstzrange
+    daterange int4range int8range numrange tsmultirange tstzmultirange datemultirange int4multirange int8multirange
+    nummultirange unaccent unnest upper_inc upper_inf var_pop var_samp variance websearch_to_tsquery width_bucket
+    word_similarity strict_word_similarity akeys avals hstore_to_json hstore_to_jsonb skeys svals exist defined xmlagg
+    xmlconcat xmlelement xmlforest xmltable xpath xpath_exists json_table json_to_recordset jsonb_to_record
+    jsonb_to_recordset json_populate_record json_populate_recordset jsonb_populate_record jsonb_populate_recordset
+    json_scalar json_serialize jsonb_path_exists_tz jsonb_path_query_tz jsonb_set_lax normalize pg_typeof acosd asind
+    atand cosd sind tand sinh cosh tanh asinh acosh atanh gcd lcm abbrev timezone point box circle lseg path polygon
+    area center diameter radius isclosed isopen
 """
 
 _MYSQL = """
@@ -104,6 +131,7 @@ REPEATABLE = {
     "postgresql": frozenset((_COMMON + _POSTGRESQL).split()) | TYPES,
     "mysql": frozenset((_COMMON + _MYSQL).split()) | (TYPES - {"uuid"}),
     "sqlite": frozenset((_COMMON + _SQLITE).split()) | (TYPES - {"date", "time", "datetime", "timestamp"}),
+    OTHER: frozenset(_COMMON.split()),
 }
 
 _CLOCK = """
@@ -112,8 +140,8 @@ _CLOCK = """
     current_time current_timestamp localtime localtimestamp
 """
 _RANDOM = """
-    rand random randomblob gen_random_uuid gen_random_bytes uuid uuid_short uuid4 uuid7 uuidv4 uuidv7 uuid_generate_v1
-    uuid_generate_v4 random_bytes random_normal setseed sys_guid
+    rand random randomblob gen_random_uuid gen_random_bytes uuid uuid_short uuid4 uuid7 uuid_v4 uuid_v7 uuidv4 uuidv7
+    uuid_generate_v1 uuid_generate_v4 random_bytes random_normal setseed sys_guid
 """
 _SEQUENCE = """
     nextval currval lastval setval last_insert_id last_insert_rowid changes total_changes row_count found_rows
@@ -140,33 +168,48 @@ UNREPEATABLE = {
     for name in names.split()
 }
 
+_BARE_CLOCK = "current_date current_time current_timestamp"
+_BARE = {
+    "postgresql": {
+        reasons.CLOCK: f"{_BARE_CLOCK} localtime localtimestamp",
+        reasons.SESSION_FUNCTION: """
+            current_user session_user system_user user current_role current_catalog current_schema
+        """,
+        reasons.RANDOM: "tablesample",
+    },
+    "mysql": {
+        reasons.CLOCK: f"{_BARE_CLOCK} localtime localtimestamp sysdate utc_date utc_time utc_timestamp",
+        reasons.SESSION_FUNCTION: "current_user current_role",
+    },
+    "sqlite": {reasons.CLOCK: _BARE_CLOCK},
+}
 #: Words that call without parentheses
 BARE_CALLS = {
-    "current_date": reasons.CLOCK,
-    "current_time": reasons.CLOCK,
-    "current_timestamp": reasons.CLOCK,
-    "localtime": reasons.CLOCK,
-    "localtimestamp": reasons.CLOCK,
-    "sysdate": reasons.CLOCK,
-    "utc_date": reasons.CLOCK,
-    "utc_time": reasons.CLOCK,
-    "utc_timestamp": reasons.CLOCK,
-    "current_user": reasons.SESSION_FUNCTION,
-    "session_user": reasons.SESSION_FUNCTION,
-    "system_user": reasons.SESSION_FUNCTION,
-    "current_role": reasons.SESSION_FUNCTION,
-    "current_catalog": reasons.SESSION_FUNCTION,
-    "current_schema": reasons.SESSION_FUNCTION,
-    "tablesample": reasons.RANDOM,
+    vendor: {word: reason for reason, words in table.items() for word in words.split()}
+    for vendor, table in _BARE.items()
 }
 
 #: Words that change rows wherever they stand as keywords
 WRITING_WORDS = frozenset({"insert", "update", "delete", "merge"})
+#: These, and one that is a function as well
+MAY_WRITE = WRITING_WORDS | {"replace"}
 
 #: PostgreSQL's built-in functions that run SQL they are given as text
 RUN_SQL = frozenset(
     """
     query_to_xml query_to_xmlschema query_to_xml_and_xmlschema cursor_to_xml table_to_xml schema_to_xml database_to_xml
     dblink dblink_exec ts_stat lo_import lo_put lo_from_bytea lo_unlink lowrite load_extension
+    """.split()
+)
+
+#: Operators that nearly every text has; a statement does not list them
+COMMON_OPERATORS = frozenset("= < > <= >= <> != + - * / % %% ||".split())
+
+#: Functions in C of PostgreSQL's own extensions that change no rows of other tables, whatever they are marked as
+HARMLESS_IN_C = frozenset(
+    """
+    armor autoinc crypt dearmor decrypt digest encrypt gen_salt hmac insert_username moddatetime normal_rand
+    pgp_pub_decrypt pgp_pub_encrypt pgp_sym_decrypt pgp_sym_encrypt uuid_generate_v1mc
+    set_limit show_limit
     """.split()
 )

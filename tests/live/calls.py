@@ -69,11 +69,11 @@ def leftovers() -> list[str]:
         state = getattr(connection, "ormcache", None)
         if state is None:
             continue
-        writes, session = connection.ormcache_writes, state.session
+        transaction, session = connection.ormcache_writes.transaction, state.session
         left = {
-            "dirty": writes.dirty,
-            "in transaction": connection.connection is not None and writes.in_transaction,
-            "open cursors": writes.open_cursors,
+            "dirty": transaction.dirty,
+            "in transaction": connection.connection is not None and transaction.is_open,
+            "open cursors": list(transaction.open_cursors),
             "serial": session.serial,
             "settings before": session._before,
             "local settings": session._local,

@@ -13,7 +13,7 @@ from django.db import connection, connections
 from ormcache import reads, reasons
 from ormcache.stamps import Stamps
 from ormcache.stores.base import Store
-from ormcache.writes import Writes
+from ormcache.transaction import Transaction
 from tests.live import actors, explorer
 from tests.live.calls import leftovers
 from tests.live.explorer import Enumeration, Explorer, MemoryStore
@@ -200,7 +200,7 @@ def test_with_filling_by_overwriting_a_stale_read_is_found(explore, store, monke
 def test_with_snapshots_kept_a_stale_read_is_found(wal, explore, store, monkeypatch):
     """A transaction that keeps to one snapshot must not keep what it reads late."""
     monkeypatch.setattr(reads.Read, "_hindrance", lambda self, database, plan: None)
-    monkeypatch.setattr(Writes, "open_cursors", False)
+    monkeypatch.setattr(Transaction, "has_open_cursors", False)
 
     def read_in_a_snapshot():
         with connections["default"].cursor() as cursor:

@@ -338,7 +338,9 @@ _OWN = (
     "PRAGMA",
     "SELECT DATABASE()",
     "has_function_privilege",
+    "current_schemas",
     "current_setting",
+    "current_user",
 )
 
 

@@ -182,4 +182,4 @@ def test_a_receiver_that_raises_disturbs_nobody() -> None:
     finally:
         invalidated.disconnect(bad)
     assert ran == [True]
-    assert not connection.ormcache_writes.dirty
+    assert not connection.ormcache_writes.transaction.dirty

@@ -6,19 +6,16 @@ import django
 import pytest
 from django.db import connection, connections, models, transaction
 
-from ormcache import reasons
 from tests.live.reading import (
     ENGINE,
     Reading,
     execute,
     model_of,
     not_on_mysql,
-    not_on_sqlite,
     only_mysql,
     only_postgresql,
     only_sqlite,
     rows_of,
-    stats,
 )
 from tests.shop.models import Author, Book, Genre, LegacyStock, Review
 
@@ -91,16 +88,6 @@ def test_a_view_over_several_tables(ddl, queries, query):
     reading.assert_fresh()
 
 
-@not_on_sqlite
-def test_writing_through_a_view(ddl, queries):
-    ddl("CREATE VIEW v AS SELECT id, name FROM shop_genre", "DROP VIEW v")
-    reading = Reading(queries, rows_of(Genre))
-
-    model_of("v", name=models.CharField(max_length=50)).objects.update(name="new")
-
-    reading.assert_fresh()
-
-
 @pytest.mark.parametrize(
     "expression",
     {
@@ -117,46 +104,6 @@ def test_a_view_that_is_not_repeatable_is_not_cached(ddl, queries, expression):
             list(view.objects.values_list())
 
 
-@only_postgresql
-def test_a_view_that_runs_a_function_that_writes(ddl, queries):
-    ddl(
-        "CREATE FUNCTION noted() RETURNS text LANGUAGE sql AS $$ INSERT INTO shop_genre (name) VALUES ('x');"
-        " SELECT 'x' $$",
-        "DROP FUNCTION noted() CASCADE",
-    )
-    ddl("CREATE VIEW v AS SELECT 1 AS id, noted() AS name")
-    ddl("CREATE VIEW w AS SELECT * FROM v")
-    reading = Reading(queries, rows_of(Genre))
-    list(model_of("w", name=models.TextField()).objects.all())
-
-    reading.assert_fresh()
-
-
-@only_postgresql
-@pytest.mark.parametrize("concurrently", ["", "CONCURRENTLY "])
-def test_materialized_view(ddl, queries, concurrently):
-    ddl("CREATE MATERIALIZED VIEW mv AS SELECT id, name FROM shop_genre", "DROP MATERIALIZED VIEW mv")
-    execute("CREATE UNIQUE INDEX ON mv (id)")
-    reading = Reading(queries, rows_of(model_of("mv", name=models.CharField(max_length=50))))
-
-    Genre.objects.update(name="new")
-    reading.assert_hit()  # the view's own rows have not changed
-
-    execute(f"REFRESH MATERIALIZED VIEW {concurrently}mv")
-    reading.assert_fresh()
-
-
-@only_postgresql
-def test_a_view_in_another_schema(ddl, queries):
-    ddl("CREATE SCHEMA elsewhere", "DROP SCHEMA elsewhere CASCADE")
-    ddl("CREATE VIEW elsewhere.v AS SELECT id, name FROM public.shop_genre")
-    reading = Reading(queries, rows_of(model_of('elsewhere"."v', name=models.CharField(max_length=50))))
-
-    Genre.objects.update(name="new")
-
-    reading.assert_fresh()
-
-
 # Cascades -----------------------------------------------------------------------------------
 
 
@@ -167,33 +114,6 @@ def test_a_cascade_of_the_database(queries):
     reading.assert_hit()
 
     Book.objects.filter(title="Title 0").delete()
-    reading.assert_fresh()
-
-
-@pytest.mark.parametrize("action", ["ON DELETE CASCADE", "ON DELETE SET NULL", "ON UPDATE CASCADE"])
-def test_cascades_to_any_depth(table, queries, action):
-    parent = table("parents", "name varchar(50), code integer UNIQUE", name=models.CharField(max_length=50))
-    kind = "integer UNIQUE"
-    table("children", f"code {kind}, FOREIGN KEY (code) REFERENCES parents (code) {action}", code=models.IntegerField())
-    if action == "ON DELETE SET NULL":
-        child = model_of("children", code=models.IntegerField(null=True))
-    else:
-        child = table(
-            "grandchildren",
-            f"code integer, FOREIGN KEY (code) REFERENCES children (code) {action}",
-            code=models.IntegerField(),
-        )
-    execute("INSERT INTO parents (name, code) VALUES ('a', 1), ('b', 2)")
-    execute("INSERT INTO children (code) VALUES (1), (2)")
-    if child._meta.db_table == "grandchildren":
-        execute("INSERT INTO grandchildren (code) VALUES (1), (2)")
-    reading = Reading(queries, rows_of(child))
-
-    if action == "ON UPDATE CASCADE":
-        execute("UPDATE parents SET code = 7 WHERE code = 1")
-    else:
-        parent.objects.filter(name="a").delete()
-
     reading.assert_fresh()
 
 
@@ -298,35 +218,6 @@ def test_a_trigger_made_by_another_process(queries, ddl, other_process):
     authors.assert_fresh()
 
 
-def test_triggers_in_a_row(ddl, queries, table):
-    first, second = table("first_table"), table("second_table")
-    execute("INSERT INTO first_table (name) VALUES ('a')")
-    execute("INSERT INTO second_table (name) VALUES ('a')")
-    _make_trigger(ddl, body="UPDATE first_table SET name = 'b'")
-    if ENGINE == "postgresql":
-        ddl(
-            "CREATE FUNCTION react2() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN PERFORM change_second(); RETURN NULL; END $$",
-            "DROP FUNCTION react2() CASCADE",
-        )
-        ddl(
-            "CREATE FUNCTION change_second() RETURNS void LANGUAGE sql AS $$ UPDATE second_table SET name = 'b' $$",
-            "DROP FUNCTION change_second()",
-        )
-        ddl("CREATE TRIGGER reacting2 AFTER UPDATE ON first_table FOR EACH STATEMENT EXECUTE FUNCTION react2()")
-    else:
-        ddl(
-            "CREATE TRIGGER reacting2 AFTER UPDATE ON first_table FOR EACH ROW BEGIN"
-            " UPDATE second_table SET name = 'b'; END",
-            "DROP TRIGGER reacting2",
-        )
-    reading = Reading(queries, lambda using: (rows_of(first)(using), rows_of(second)(using)))
-
-    Author.objects.update(name="new")
-
-    reading.assert_fresh()
-
-
 @only_postgresql
 @pytest.mark.parametrize(
     "body",
@@ -365,46 +256,6 @@ def test_a_trigger_that_makes_a_trigger(ddl, queries):
     finally:
         connections["default"].close()
         execute("DROP RULE chained ON shop_review", using="plain")
-
-
-@only_postgresql
-@pytest.mark.parametrize("kind", ["ALSO", "INSTEAD"])
-def test_rule(ddl, queries, kind):
-    ddl(
-        f"CREATE RULE other AS ON UPDATE TO shop_author DO {kind} (SELECT 1; UPDATE shop_genre SET name = 'by a rule')",
-        "DROP RULE other ON shop_author",
-    )
-    reading = Reading(queries, rows_of(Genre))
-
-    Author.objects.update(name="new")
-
-    reading.assert_fresh()
-
-
-@only_postgresql
-def test_an_instead_of_trigger_of_a_view(ddl, queries):
-    ddl("CREATE VIEW v AS SELECT 1 AS id, 'x'::text AS name", "DROP VIEW v")
-    ddl(
-        f"CREATE FUNCTION react() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {_BODY}; RETURN NEW; END $$",
-        "DROP FUNCTION react() CASCADE",
-    )
-    ddl("CREATE TRIGGER reacting INSTEAD OF UPDATE ON v FOR EACH ROW EXECUTE FUNCTION react()")
-    reading = Reading(queries, rows_of(Genre))
-
-    execute("UPDATE v SET name = 'y'")
-
-    reading.assert_fresh()
-
-
-@only_sqlite
-def test_an_instead_of_trigger_of_a_view_in_sqlite(ddl, queries):
-    ddl("CREATE VIEW v AS SELECT 1 AS id, 'x' AS name", "DROP VIEW v")
-    ddl(f"CREATE TRIGGER reacting INSTEAD OF UPDATE ON v BEGIN {_BODY}; END")
-    reading = Reading(queries, rows_of(Genre))
-
-    execute("UPDATE v SET name = 'y'")
-
-    reading.assert_fresh()
 
 
 @only_sqlite
@@ -468,49 +319,6 @@ def test_what_a_function_claims_of_itself_is_not_believed(ddl, queries, claim):
     reading.assert_fresh()
 
 
-# Partitions and inheritance ---------------------------------------------------------------------
-
-
-@only_postgresql
-def test_partitions(ddl, queries):
-    ddl("CREATE TABLE parts (id integer, name text) PARTITION BY RANGE (id)", "DROP TABLE parts")
-    ddl("CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (10)")
-    ddl("CREATE TABLE parts_high PARTITION OF parts FOR VALUES FROM (10) TO (20)")
-    execute("INSERT INTO parts VALUES (1, 'a'), (11, 'b')")
-    whole, part = (model_of(name, name=models.TextField()) for name in ("parts", "parts_low"))
-    above, below = Reading(queries, rows_of(whole)), Reading(queries, rows_of(part))
-
-    whole.objects.filter(pk=1).update(name="new")
-    above.assert_fresh()
-    below.assert_fresh()
-
-    above, below = Reading(queries, rows_of(whole)), Reading(queries, rows_of(part))
-    part.objects.update(name="newer")
-    above.assert_fresh()
-    below.assert_fresh()
-
-    above = Reading(queries, rows_of(whole))
-    execute("ALTER TABLE parts DETACH PARTITION parts_high")
-    above.assert_fresh()
-    execute("DROP TABLE parts_high")
-
-
-@only_postgresql
-def test_inheritance(ddl, queries):
-    ddl("CREATE TABLE parts (id integer, name text)", "DROP TABLE parts CASCADE")
-    ddl("CREATE TABLE more_parts () INHERITS (parts)")
-    execute("INSERT INTO more_parts VALUES (1, 'a')")
-    above = Reading(queries, rows_of(model_of("parts", name=models.TextField())))
-    below = Reading(queries, rows_of(model_of("more_parts", name=models.TextField())))
-
-    execute("UPDATE more_parts SET name = 'b'")
-    above.assert_fresh()
-
-    below = Reading(queries, rows_of(model_of("more_parts", name=models.TextField())))
-    execute("UPDATE parts SET name = 'c'")
-    below.assert_fresh()
-
-
 # Changing the schema -----------------------------------------------------------------------------
 
 
@@ -562,17 +370,6 @@ def test_a_table_that_is_replaced(table, queries):
         reading.assert_fresh()
     finally:
         execute("DROP TABLE old_parts")
-
-
-def test_a_table_that_is_dropped_and_made_again(table, queries):
-    model = table("parts")
-    execute("INSERT INTO parts (name) VALUES ('old')")
-    reading = Reading(queries, rows_of(model))
-
-    execute("DROP TABLE parts")
-    table("parts")
-
-    reading.assert_fresh()
 
 
 @not_on_mysql
@@ -636,87 +433,3 @@ def test_a_schema_change_inside_code(ddl, queries, statement, other_process):
     finally:
         connections["default"].close()
         execute("DROP RULE IF EXISTS r ON shop_author", using="plain")
-
-
-# Relations whose rows are never cached --------------------------------------------------------------
-
-
-def _assert_never_cached(queries, model, reason):
-    for _ in range(2):
-        before = stats()["bypassed"].get(reason, 0)
-        with queries(1):
-            list(model.objects.values_list())
-        assert stats()["bypassed"].get(reason, 0) == before + 1
-
-
-@only_postgresql
-def test_unlogged_table(ddl, queries):
-    ddl("CREATE UNLOGGED TABLE parts (id integer, name text)", "DROP TABLE parts")
-
-    _assert_never_cached(queries, model_of("parts", name=models.TextField()), reasons.UNLOGGED)
-
-
-@only_postgresql
-def test_foreign_table(ddl, queries):
-    ddl("CREATE EXTENSION file_fdw", "DROP EXTENSION file_fdw CASCADE")
-    ddl("CREATE SERVER files FOREIGN DATA WRAPPER file_fdw")
-    ddl("CREATE FOREIGN TABLE parts (id integer, name text) SERVER files OPTIONS (program 'echo', format 'csv')")
-
-    _assert_foreign = model_of("parts", name=models.TextField())
-    before = stats()["bypassed"].get(reasons.FOREIGN_TABLE, 0)
-    with pytest.raises(django.db.utils.DataError):
-        list(_assert_foreign.objects.all())
-    assert stats()["bypassed"][reasons.FOREIGN_TABLE] == before + 1
-
-
-@only_mysql
-@pytest.mark.parametrize("storage", ["MyISAM", "MEMORY", "Aria"])
-def test_tables_without_transactions(table, queries, storage):
-    _assert_never_cached(queries, table("parts", tail=f"ENGINE={storage}"), reasons.NOT_TRANSACTIONAL)
-
-
-@only_sqlite
-def test_virtual_table(ddl, queries):
-    ddl("CREATE VIRTUAL TABLE parts USING fts5 (id, name)", "DROP TABLE parts")
-
-    _assert_never_cached(queries, model_of("parts", name=models.TextField()), reasons.FOREIGN_TABLE)
-
-
-def test_a_view_over_a_table_that_is_never_cached(table, ddl, queries):
-    if ENGINE == "sqlite":
-        ddl("CREATE VIRTUAL TABLE parts USING fts5 (id, name)", "DROP TABLE parts")
-    elif ENGINE == "mysql":
-        table("parts", tail="ENGINE=MyISAM")
-    else:
-        ddl("CREATE UNLOGGED TABLE parts (id integer, name text)", "DROP TABLE parts")
-    ddl("CREATE VIEW v AS SELECT id, name FROM parts", "DROP VIEW v")
-    reason = {"sqlite": reasons.FOREIGN_TABLE, "mysql": reasons.NOT_TRANSACTIONAL, "postgresql": reasons.UNLOGGED}
-
-    _assert_never_cached(queries, model_of("v", name=models.TextField()), reason[ENGINE])
-
-
-def test_a_temporary_table(queries):
-    execute("CREATE TEMPORARY TABLE parts (id integer, name varchar(50))")
-    model = model_of("parts", name=models.TextField())
-    for number in (1, 2):
-        model.objects.create(pk=number, name="x")
-        with queries(1):
-            assert len(model.objects.values_list()) == number
-
-
-def test_writes_to_a_temporary_table_retire_nothing(queries):
-    reading = Reading(queries, rows_of(Genre))
-    execute("CREATE TEMPORARY TABLE parts (id integer, name varchar(50))")
-    execute("INSERT INTO parts VALUES (1, 'a')")
-
-    reading.assert_hit()
-
-
-def test_a_temporary_table_in_front_of_another(queries):
-    reading = Reading(queries, rows_of(Genre))
-    execute("CREATE TEMPORARY TABLE shop_genre (id integer, name varchar(50))")
-    execute("INSERT INTO shop_genre VALUES (1, 'temporary')")
-    assert list(Genre.objects.values_list("name", flat=True)) == ["temporary"]
-    connection.close()
-
-    assert rows_of(Genre)("default") == reading.before

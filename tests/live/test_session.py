@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 from django.db import connection, connections, models, transaction
+from django.db.models.functions import Cast
 
 from ormcache import reasons
 from tests.live.reading import (
@@ -16,6 +17,7 @@ from tests.live.reading import (
     model_of,
     only_mysql,
     only_postgresql,
+    only_sqlite,
     rows_of,
     stats,
 )
@@ -180,121 +182,6 @@ def test_sessions_are_cached_again_after_discard_all(tenants, queries):
         list(Genre.objects.all())
 
 
-@pytest.fixture
-def secured(ddl):
-    """Row-level security by a setting of the application and by role, on the table ``notes``."""
-    ddl("CREATE TABLE notes (id integer, owner text)", "DROP TABLE notes")
-    execute("INSERT INTO notes VALUES (1, 'ann'), (2, 'bob')")
-    execute("ALTER TABLE notes ENABLE ROW LEVEL SECURITY")
-    for role in ("ann", "bob"):
-        ddl(f"CREATE ROLE {role}_role", f"DROP ROLE {role}_role")
-        ddl(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}_role", f"DROP OWNED BY {role}_role")
-    ddl(
-        "CREATE POLICY own ON notes USING (owner = coalesce(nullif(current_setting('app.user', true), ''),"
-        " replace(current_user, '_role', '')))"
-    )
-    connection.close()
-
-
-@only_postgresql
-@pytest.mark.parametrize(
-    "become",
-    [
-        "SET ROLE {}_role",
-        "SET SESSION AUTHORIZATION {}_role",
-        "SELECT set_config('role', '{}_role', false)",
-        "SET SESSION ROLE '{}_role'",
-    ],
-)
-def test_roles_under_row_level_security_never_share(secured, queries, become):
-    for counted in (None, 0):
-        for user in ("ann", "bob"):
-            execute(become.format(user))
-            with queries(counted):
-                assert owners() == [user]
-
-
-@only_postgresql
-def test_users_of_a_custom_setting_never_share(secured, queries):
-    execute("SET ROLE ann_role")
-    for counted in (None, 0):
-        for user in ("ann", "bob"):
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('app.user', %s, false)", [user])
-            with queries(counted):
-                assert owners() == [user]
-    with transaction.atomic():
-        execute("SET LOCAL app.\"user\" = 'ann'")
-        assert owners() == ["ann"]
-    assert owners() == ["bob"]
-
-
-@only_postgresql
-def test_a_role_that_a_new_authorization_takes_away(secured):
-    for _ in range(2):
-        connection.close()
-        execute("SET SESSION AUTHORIZATION ann_role")
-        assert owners() == ["ann"]
-        connection.close()
-        execute("SET ROLE bob_role")
-        execute("SET SESSION AUTHORIZATION ann_role")
-        assert owners() == ["ann"]
-        connection.close()
-        execute("SET SESSION AUTHORIZATION ann_role")
-        with contextlib.suppress(Exception):
-            execute("SET ROLE bob_role")
-        assert owners() == ["ann"]
-
-
-@only_postgresql
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "SELECT set_config('app.' || 'user', 'bob', false)",
-        "WITH s AS (SELECT set_config('app.user', 'bob', false)) SELECT * FROM s",
-        "UPDATE shop_author SET name = set_config('app.user', 'bob', false)",
-        "INSERT INTO shop_genre (name) SELECT set_config('app.user', 'bob', false)",
-        "DO $$ BEGIN PERFORM set_config('app.user', 'bob', false); END $$",
-        "SET app.\"user\" = 'bob'; SELECT 1",
-        "SELECT 1; SELECT set_config('app.user', 'bob', false)",
-        "SELECT become_bob()",
-        "SELECT become_bob_too()",
-        "COPY (SELECT set_config('app.user', 'bob', false)) TO '/dev/null'",
-        "EXPLAIN ANALYZE SELECT set_config('app.user', 'bob', false)",
-        "VALUES (set_config('app.user', 'bob', false))",
-        "SELECT name FROM become_bob_view",
-        "SELECT name FROM shop_author ORDER BY (SELECT set_config('app.user', 'bob', false))",
-    ],
-)
-def test_a_setting_made_in_passing(secured, ddl, statement):
-    ddl(
-        "CREATE FUNCTION become_bob() RETURNS text LANGUAGE sql AS $$ SELECT set_config('app.user', 'bob', false) $$",
-        "DROP FUNCTION become_bob() CASCADE",
-    )
-    ddl(
-        "CREATE FUNCTION become_bob_too() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN become_bob(); END $$",
-        "DROP FUNCTION become_bob_too()",
-    )
-    ddl(
-        "CREATE VIEW become_bob_view AS SELECT set_config('app.user', 'bob', false) AS name",
-        "DROP VIEW become_bob_view",
-    )
-    Author.objects.create(name="A")
-    connection.close()
-    execute("SET ROLE ann_role")
-    assert owners() == ["ann"]
-    connection.close()
-
-    execute("GRANT ALL ON shop_author, shop_genre, become_bob_view TO ann_role")
-    execute("GRANT ALL ON SEQUENCE shop_genre_id_seq TO ann_role")
-    if "COPY" not in statement:
-        execute("SET ROLE ann_role")
-    execute(statement)
-    execute("SET ROLE ann_role")
-
-    assert owners() == ["bob"]
-
-
 # Time zones and the like -------------------------------------------------------------------
 
 
@@ -365,6 +252,21 @@ def test_a_rollback_does_not_undo_a_set_in_mysql(ddl):
 
 
 @only_mysql
+@pytest.mark.parametrize("text", ["SET autocommit = 0, time_zone = '{}'", "SET time_zone = '{}', @@autocommit = 0"])
+def test_what_is_set_beside_autocommit(text):
+    Genre.objects.create(name="x")
+    read = model_of("shop_genre").objects.extra(select={"zone": "hour(from_unixtime(0))"})
+    for _ in range(2):
+        for zone, hour in (("+00:00", 0), ("+05:00", 5)):
+            connection.close()
+            execute(text.format(zone))
+            assert read.values_list("zone", flat=True).get() == hour
+            execute("ROLLBACK")
+            assert read.values_list("zone", flat=True).get() == hour
+            execute("ROLLBACK")
+
+
+@only_mysql
 @pytest.mark.parametrize("mode", ["ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "ANSI"])
 def test_writes_are_seen_under_other_rules_for_quotes(queries, mode):
     Genre.objects.create(name="old")
@@ -411,6 +313,83 @@ def test_how_values_are_shown(ddl, switch):
     assert owners() != before
 
 
+@only_postgresql
+def test_an_order_of_days_and_months_that_was_there_before(ddl):
+    """Half of DateStyle stays as it was."""
+    ddl("CREATE TABLE notes (id integer, owner text)", "DROP TABLE notes")
+    execute("INSERT INTO notes VALUES (1, '1/2/2020')")
+    read = Note.objects.annotate(day=Cast("owner", models.DateField())).values_list("day", flat=True)
+    for _ in range(2):
+        for first, month in (("'SQL, DMY'", 2), ("'SQL, MDY'", 1)):
+            connection.close()
+            execute(f"SET DateStyle = {first}")
+            execute("SET DateStyle = 'ISO'")
+            assert read.get().month == month
+
+
+@only_postgresql
+@pytest.mark.parametrize("inside", [False, True], ids=["autocommit", "atomic"])
+def test_a_default_that_has_changed_since(tenants, inside):
+    """What a setting is reset to is what the server says, not what it has said before."""
+    database = connection.settings_dict["NAME"]
+    try:
+        for schema in ("one", "two"):
+            execute(f"ALTER DATABASE {database} SET search_path = {schema}", using="plain")
+            connection.close()
+            execute("SET search_path TO public")
+            with transaction.atomic() if inside else contextlib.nullcontext():
+                execute("RESET search_path")
+                assert owners() == [schema]
+                assert connection.ormcache.path == (schema,)
+                transaction.set_rollback(True) if inside else None
+            if inside:
+                assert connection.ormcache.path == ("public",)
+    finally:
+        execute(f"ALTER DATABASE {database} RESET search_path", using="plain")
+
+
+@only_mysql
+def test_rows_that_nobody_has_committed(queries):
+    """The level of the session is known again by the time of the next read."""
+    execute("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+    with transaction.atomic(using="plain"):
+        execute("INSERT INTO shop_genre (name) VALUES ('x')", using="plain")
+        assert Genre.objects.count() == 1
+        transaction.set_rollback(True, using="plain")
+    connection.close()
+    assert Genre.objects.count() == 0
+    execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    Genre.objects.count()
+    with transaction.atomic(), queries(0):
+        assert Genre.objects.count() == 0
+
+
+@only_mysql
+def test_a_mode_that_keeps_the_rules_for_quotes_costs_no_hits(queries):
+    Genre.objects.create(name="x")
+    for counted in (None, 0):
+        for mode in ("", "PIPES_AS_CONCAT,STRICT_TRANS_TABLES"):
+            execute(f"SET SESSION sql_mode = '{mode}', @x = 1")
+            with queries(counted):
+                read = Genre.objects.extra(select={"shown": "name || 'y'"}).values_list("shown", flat=True)
+                assert read.get() == ("xy" if mode else 0)
+
+
+@only_sqlite
+def test_pragmas_that_change_answers(queries):
+    Genre.objects.create(name="a")
+    Genre.objects.create(name="b")
+    read = Genre.objects.extra(where=["name LIKE 'A'"])
+    for counted in (None, 0):
+        for sensitive, found in ((0, 1), (1, 0)):
+            execute(f"PRAGMA main.case_sensitive_like = {sensitive}")
+            with queries(counted):
+                assert len(read.all()) == found
+    for backwards, first in ((0, "a"), (1, "b")):
+        execute(f"PRAGMA reverse_unordered_selects({backwards})")
+        assert Genre.objects.all()[:1].get().name == first
+
+
 def test_settings_that_change_no_result_cost_no_hits(queries):
     list(Genre.objects.all())
     execute(
@@ -427,9 +406,9 @@ def test_settings_that_change_no_result_cost_no_hits(queries):
 def test_a_session_that_cannot_be_followed_shares_nothing(queries):
     execute(
         {
-            "sqlite": "PRAGMA case_sensitive_like = 1",
+            "sqlite": "PRAGMA read_uncommitted = 1",
             "postgresql": "DO $$ BEGIN END $$",
-            "mysql": "SET @@sql_auto_is_null = 1",
+            "mysql": "SET @@sql_auto_is_null = 1 + 0",
         }[ENGINE]
     )
     for _ in range(2):
@@ -535,34 +514,3 @@ def test_another_engine_below(alias, queries):
     # Both aliases lead to one database: a write through one retires what the other has read.
     Genre.objects.using("default").update(name="new")
     assert Genre.objects.using(wrapped.alias).get().name == "new"
-
-
-@only_postgresql
-def test_what_is_set_on_a_pooled_connection_stays_on_it(alias, secured):
-    pooled = alias(OPTIONS={"pool": {"min_size": 1, "max_size": 1}})
-
-    def read() -> list[str]:
-        return list(Note.objects.using(pooled.alias).values_list("owner", flat=True))
-
-    execute("SET ROLE ann_role", using=pooled.alias)
-    assert read() == ["ann"]
-    pooled.close()
-    # The pool has one connection, and it is still Ann's.
-    pooled.ensure_connection()
-    execute("SELECT 1", using=pooled.alias)
-    assert read() == ["ann"]
-    execute("SET ROLE bob_role", using=pooled.alias)
-    assert read() == ["bob"]
-    pooled.close()
-    pooled.ensure_connection()
-    assert read() == ["bob"]
-
-
-@only_postgresql
-def test_a_pool_has_hits(alias, queries):
-    pooled = alias(OPTIONS={"pool": {"min_size": 1, "max_size": 2}})
-    Genre.objects.using(pooled.alias).create(name="x")
-    list(Genre.objects.using(pooled.alias).all())
-    pooled.close()
-    with queries(0, using=pooled.alias):
-        assert [genre.name for genre in Genre.objects.using(pooled.alias).all()] == ["x"]

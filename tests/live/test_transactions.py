@@ -209,7 +209,7 @@ def test_closing_the_connection_undoes(everywhere):
     transaction.set_autocommit(False)
     Author.objects.create(name="A")
     connection.close()
-    assert connection.ormcache_writes.dirty == frozenset()
+    assert connection.ormcache_writes.transaction.dirty == frozenset()
     assert everywhere() == []
 
 
@@ -278,8 +278,7 @@ def test_the_outermost_savepoint_commits_when_it_is_released(everywhere):
     run("SAVEPOINT two")
     run("RELEASE two")
     assert Actor(names).finish() == []
-    writes = connection.ormcache_writes
-    assert writes.dirty
+    assert connection.ormcache_writes.transaction.dirty
     run("RELEASE one")
     assert everywhere() == ["A"]
 
@@ -322,7 +321,7 @@ def test_two_phase_commit(everywhere):
     run("BEGIN")
     run("INSERT INTO shop_author (name, active) VALUES ('A', true)")
     run("PREPARE TRANSACTION 'one'")
-    assert not connection.ormcache_writes.in_transaction
+    assert not connection.ormcache_writes.transaction.is_open
     assert names() == Actor(names).finish() == []
     run("COMMIT PREPARED 'one'")
     assert everywhere() == ["A"]
@@ -474,7 +473,7 @@ def test_two_databases_know_nothing_of_each_other(everywhere):
     names(), names("second")
     with transaction.atomic(using="second"), transaction.atomic():
         Author.objects.using("second").create(name="S")
-        assert connection.ormcache_writes.dirty == frozenset()
+        assert connection.ormcache_writes.transaction.dirty == frozenset()
         assert names() == []
         assert names("second") == ["S"]
         assert Actor(lambda: names("second")).finish() == []

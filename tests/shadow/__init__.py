@@ -99,7 +99,7 @@ class Asked:
         connection = self._connection
         if self._busy or self._writes == writes or connection.connection is None:
             return
-        if connection.ormcache_writes.in_transaction or self._test != current:
+        if connection.ormcache_writes.transaction.is_open or self._test != current:
             return
         self._writes = writes
         self._busy = True
@@ -193,8 +193,8 @@ def report(connection: Any, kind: str, compiled: Any, cached: Any, live: Any) ->
         "params": repr(params),
         "cached": repr(cached),
         "live": repr(live),
-        "dirty": sorted(connection.ormcache_writes.dirty),
-        "in transaction": connection.ormcache_writes.in_transaction,
+        "dirty": sorted(connection.ormcache_writes.transaction.dirty),
+        "in transaction": connection.ormcache_writes.transaction.is_open,
         "stack": traceback.format_stack()[-12:-2],
     }
     path = os.environ.get("ORMCACHE_SHADOW_REPORT")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ormcache import reasons
-from ormcache.catalog import EPOCH, SCHEMA, Catalog, Scope
+from ormcache.catalog import EPOCH, SCHEMA, Catalog, Scope, Standpoint, is_pseudo, split_neighbour
 from ormcache.catalog.facts import Code, Facts, Function, Relation
+from ormcache.catalog.neighbours import in_neighbour
 from ormcache.sql import VENDORS, analyse
 
 
@@ -14,7 +15,7 @@ def catalog(vendor: str = "postgresql", tables: str = "a b c d", **facts) -> Sco
     """As seen without a search path. ``functions``: name → volatility, or volatility and bodies."""
     relations = [Relation(name, "public", name.lower()) for name in [*tables.split(), *facts.get("views", ())]]
     facts["functions"] = [
-        Function(name, volatility[0], Code(body, reads=volatility[0] != "v"))
+        Function(name, volatility[0], Code(body, reads=volatility[0] != "v", believed=volatility[0] == "i"))
         for name, (*volatility, bodies) in facts.get("functions", {}).items()
         for body in bodies
     ]
@@ -195,6 +196,218 @@ def test_reading_a_view_can_write():
 
     assert found.effects_of_reading({"w"}) == {"b"}
     assert found.effects_of_reading({"a", "b"}) == set()
+
+
+# Partitions, views in code, standpoints --------------------------------------------------------
+
+
+def test_partitions():
+    """Rows of a part are rows of the whole, and not of the parts beside it."""
+    found = catalog(tables="p p1 p2 p21 p22 z", inherits=[("p", "p1"), ("p", "p2"), ("p2", "p21"), ("p2", "p22")])
+
+    assert found.written({"p1"}) == {"p1", "p"}
+    assert found.written({"p21"}) == {"p21", "p2", "p"}
+    assert found.written({"p2"}) == {"p2", "p21", "p22", "p"}
+    assert found.written({"p"}) == {"p", "p1", "p2", "p21", "p22"}
+
+
+def test_what_a_part_sets_off_is_set_off_by_the_whole():
+    found = catalog(
+        tables="p p1 p2 z y",
+        inherits=[("p", "p1"), ("p", "p2")],
+        bodies=[("p1", "UPDATE z SET x = 1")],
+        reaches=[("p", "y")],
+    )
+
+    assert found.written({"p"}) == {"p", "p1", "p2", "z", "y"}
+    assert found.written({"p1"}) == {"p", "p1", "z", "y"}
+    assert found.written({"p2"}) == {"p", "p2", "y"}
+
+
+@pytest.mark.parametrize("reason", [reasons.UNLOGGED, reasons.FOREIGN_TABLE])
+def test_a_part_that_is_not_cached_keeps_the_whole_out(reason):
+    relations = [Relation(name, None, name, reason if name == "p11" else None) for name in ("p", "p1", "p11", "p2")]
+    facts = Facts(relations, inherits=[("p", "p1"), ("p1", "p11"), ("p", "p2")])
+    found = Catalog("postgresql", facts).seen_from()
+
+    assert found.obstacle({"p"}, unlisted) == found.obstacle({"p1"}, unlisted) == reason
+    assert found.obstacle({"p2"}, unlisted) is None
+    if reason == reasons.FOREIGN_TABLE:
+        assert found.obstacle({"p"}, lambda relation: relation == "p11") is None
+
+
+@pytest.mark.parametrize(
+    "body, reached",
+    [
+        ("BEGIN SELECT * FROM w; END", {"w", "b", "d", "v"}),
+        ("BEGIN PERFORM look(); END", {"b"}),
+        ("BEGIN PERFORM put_together(); END", {EPOCH, SCHEMA}),
+        ("BEGIN PERFORM believed(); END", set()),
+    ],
+)
+def test_views_that_write_in_code(body, reached):
+    found = catalog(
+        views={"v": "SELECT f() FROM d", "w": "SELECT * FROM v"},
+        bodies=[("a", body)],
+        functions={
+            "f": ("v", ["UPDATE b SET x = 1"]),
+            "look": ("s", ["SELECT * FROM w"]),
+            "put_together": ("s", ["EXECUTE $1"]),
+            "believed": ("i", ["EXECUTE $1"]),
+        },
+    )
+
+    assert found.written({"a"}) == {"a"} | reached
+
+
+def test_operators_in_code():
+    wild = Function("@@@", "v", Code("UPDATE b SET x = 1"))
+    code = Code("BEGIN IF NEW.x @@@ 1 THEN RETURN NEW; END IF; END")
+    relations = [Relation(name, None, name) for name in "abc"]
+    found = Catalog("postgresql", Facts(relations, bodies=[("a", code)], operators=[wild])).seen_from()
+
+    assert found.written({"a"}) == {"a", "b"}
+    assert found.written({"c"}) == {"c"}
+
+
+def test_databases_beside_this_one():
+    facts = Facts(
+        [Relation(name, "own", name) for name in ("a", "b", "v")],
+        views={"v": "select * from `blog`.`t`"},
+        bodies=[("a", Code("UPDATE blog.t SET x = 1"))],
+        neighbours={"blog": ["Blog", "blog"], "shop": ["shop"]},
+    )
+    found = Catalog("mysql", facts).seen_from()
+    blog = {in_neighbour(name, one) for name in ("Blog", "blog") for one in (EPOCH, SCHEMA)}
+
+    # What is set off there can come back.
+    assert found.written({"a"}) == {"a", EPOCH} | blog
+    assert found.written({"v"}) == {"v", EPOCH} | blog
+    assert found.written({"b"}) == {"b"}
+    assert found.neighbours(frozenset({"blog", "x"})) == blog
+    assert found.all_neighbours() == blog | {in_neighbour("shop", one) for one in (EPOCH, SCHEMA)}
+    assert all(is_pseudo(name) for name in blog)
+    assert split_neighbour(in_neighbour("blog", "t")) == ("blog", "t")
+    assert split_neighbour("t") == (None, "t")
+
+
+def two_schemas(**facts) -> Catalog:
+    """``a`` in two schemas, ``b`` in one, ``c`` in the other; read by ``owner``."""
+    relations = [
+        Relation("one.a", "one", "a"),
+        Relation("two.a", "two", "a"),
+        Relation("one.b", "one", "b"),
+        Relation("two.c", "two", "c"),
+    ]
+    schemas = frozenset({"one", "two"})
+    return Catalog("postgresql", Facts(relations, schemas=schemas, usable=schemas, user="owner", **facts))
+
+
+@pytest.mark.parametrize(
+    "path, user, meant",
+    [
+        (("one", "two"), "owner", ["one.a"]),
+        (("two", "one"), "owner", ["two.a"]),
+        (("what", "two"), "owner", ["two.a"]),
+        (("what",), "owner", []),
+        ((), "owner", []),
+        # Another user may not look into a schema, and passes over it; one that is not known may be anybody.
+        (("one", "two"), "guest", ["one.a", "two.a"]),
+        (("one", "two"), None, ["one.a", "two.a"]),
+        (("one",), "guest", ["one.a"]),
+        (None, "owner", ["one.a", "two.a"]),
+    ],
+)
+def test_a_name_along_a_path(path, user, meant):
+    seen = two_schemas().seen_from(Standpoint(path, user))
+
+    assert sorted(seen.find((None, "a"))) == meant
+    assert seen.named({"a"}) == set(meant)
+    assert seen.find(("two", "a")) == ["two.a"]
+    assert seen.named({"a", "two"}) == {"two.a", *meant}
+
+
+def test_a_schema_that_the_reader_may_not_look_into():
+    """It is passed over on the way along the path, which the session of the same user does as well."""
+    relations = [Relation("one.a", "one", "a"), Relation("two.a", "two", "a")]
+    facts = Facts(relations, schemas=frozenset({"one", "two"}), usable=frozenset({"two"}), user="owner")
+    seen = Catalog("postgresql", facts).seen_from(Standpoint(("one", "two"), "owner"))
+
+    # That the catalog says so is older than the statement, so both count.
+    assert seen.find((None, "a")) == ["one.a", "two.a"]
+
+
+def test_what_code_names_is_looked_up_as_its_session_does():
+    found = two_schemas(
+        bodies=[
+            ("one.b", Code("UPDATE a SET x = 1")),
+            ("two.c", Code("UPDATE a SET x = 1", fixed=True, path=("one",))),
+        ]
+    )
+
+    for path in (("one",), ("two", "one")):
+        seen = found.seen_from(Standpoint(path, "owner"))
+        assert seen.written({"one.b"}) == {"one.b", f"{path[0]}.a"}
+        assert seen.written({"two.c"}) == {"two.c", "one.a"}
+    assert found.seen_from().written({"one.b"}) == {"one.b", "one.a", "two.a"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["SET search_path TO two; UPDATE a SET x = 1", "PERFORM set_config('search_path', x, true); UPDATE a SET x = 1"],
+)
+def test_code_that_sets_the_path(code):
+    seen = two_schemas(bodies=[("one.b", Code(code))]).seen_from(Standpoint(("one",), "owner"))
+
+    assert seen.written({"one.b"}) == {"one.b", "one.a", "two.a"}
+
+
+def test_views_are_looked_up_as_the_reader_did():
+    found = Catalog(
+        "postgresql",
+        Facts(
+            [Relation("one.a", "one", "a"), Relation("two.a", "two", "a"), Relation("two.v", "two", "v")],
+            views={"two.v": "SELECT * FROM a"},
+            schemas=frozenset({"one", "two"}),
+            usable=frozenset({"one", "two"}),
+            user="owner",
+            path=("one",),
+        ),
+    )
+    for path in (("one",), ("two",), None):
+        assert found.seen_from(Standpoint(path, "owner")).read({"two.v"}) == {"two.v", "one.a"}
+
+
+def test_fifty_tenants():
+    """Tables and triggers of the same names in each of them: a write in one reaches only its own."""
+    schemas = [f"t{number}" for number in range(50)]
+    found = Catalog(
+        "postgresql",
+        Facts(
+            [Relation(f"{schema}.{name}", schema, name) for schema in schemas for name in ("notes", "counters")],
+            bodies=[(f"{schema}.notes", Code("UPDATE counters SET n = n + 1")) for schema in schemas],
+            schemas=frozenset(schemas),
+            usable=frozenset(schemas),
+            user="owner",
+        ),
+    )
+    for schema in schemas:
+        seen = found.seen_from(Standpoint((schema, "public"), "owner"))
+        assert seen.find((None, "notes")) == [f"{schema}.notes"]
+        assert seen.written({f"{schema}.notes"}) == {f"{schema}.notes", f"{schema}.counters"}
+        assert seen.read(seen.named({"notes"})) == {f"{schema}.notes"}
+    assert len(found.seen_from().written({"t7.notes"})) == 51
+
+
+def test_standpoints_are_kept_and_not_without_end(monkeypatch):
+    monkeypatch.setattr("ormcache.catalog.catalog.MOST_SCOPES", 3)
+    found = two_schemas()
+    first = found.seen_from(Standpoint(("one",), "owner"))
+
+    assert found.seen_from(Standpoint(("one",), "owner")) is first
+    for number in range(9):
+        found.seen_from(Standpoint((f"s{number}",), "owner"))
+    assert found.seen_from(Standpoint(("one",), "owner")) is not first
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

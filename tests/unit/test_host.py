@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_file_that_follows_a_deleted_one_is_another_one(tmp_path: Path) -> Non
 def identified(path: Path) -> str:
     connection = sqlite3.connect(path)
     try:
-        return sqlite.identify(connection, str(path)).identity
+        return sqlite.identify(SimpleNamespace(connection=connection, settings_dict={"NAME": str(path)})).identity
     finally:
         connection.close()
 

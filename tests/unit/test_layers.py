@@ -20,8 +20,9 @@ LAYERS = """
 # pure: no Django, no database, no store
 reasons  sql.lexer  sql.search_path  sql.statement  keys  rows
 sql.vocabulary  sql.settings  sql.stored
-sql.names  sql.session
-sql.reading  sql.writing
+sql.names  sql.other  sql.session
+sql.writing  sql.temporary
+sql.reading
 sql.analysis
 sql
 
@@ -35,7 +36,7 @@ catalog.lookup  catalog.functions  catalog.neighbours
 catalog.views
 catalog.scope
 catalog.catalog
-catalog.postgresql  catalog.mysql  catalog.sqlite
+catalog.postgresql  catalog.mysql  catalog.sqlite  catalog.other
 catalog
 
 # protocol
@@ -46,6 +47,7 @@ counts  local  pending  planning  selection  session  switch
 database  tenants
 registry
 state
+transaction
 
 marking
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ormcache import reasons
-from ormcache.session import Session
+from ormcache.session import SEVERAL, Session
 from ormcache.sql import analyse
 
 BASE = ("server", "settings")
@@ -32,7 +32,6 @@ DIFFERENT = [
     ["SET search_path TO a, b"],
     ["SET ROLE a"],
     ["SET SESSION AUTHORIZATION a"],
-    ["SET ROLE a", "SET SESSION AUTHORIZATION b"],
     ["SET SESSION AUTHORIZATION b", "SET ROLE a"],
     ["SET TIME ZONE 'UTC'"],
     ["SET TIME ZONE 'utc '"],
@@ -55,8 +54,13 @@ def test_different_sessions():
         (["SET search_path TO b", "SET search_path TO a"], ["SET search_path TO a"]),
         (["SET SCHEMA 'b'", "SET search_path TO a"], ["SET search_path TO a"]),
         (["SET statement_timeout = 1"], []),
-        (["SET LOCAL a.b = 'x'"], []),
-        (["SELECT set_config('a.b', 'x', true)"], []),
+        (["SET LOCAL TimeZone = 'x'"], []),
+        (["SELECT set_config('TimeZone', 'x', true)"], []),
+        (["SET a.c = 'x'", "SET a.b = 'x'"], ["SET a.b = 'x'", "SET a.c = 'x'"]),
+        (
+            ["SELECT set_config('a.b', 'x', false), set_config('a.c', 'y', false) AS c"],
+            ["SELECT set_config('a.c', 'y', false)", "SELECT set_config('a.b'::text, 'x', false)"],
+        ),
         (["BEGIN", "SELECT 1"], []),
     ],
 )
@@ -68,14 +72,14 @@ def test_values_of_parameters_count():
     text = "SELECT set_config('a.b', %s, false)"
     fingerprints = {after(text, params=(value,)).fingerprint for value in ("x", "y", "", 1, None)}
 
-    assert len(fingerprints | {PLAIN}) == 6
+    assert len(fingerprints | {PLAIN}) == 6  # None is the default
     assert after(text, params=(object(),)).obstacle == reasons.SESSION
 
 
 def test_a_transaction_takes_back_what_was_set_in_it():
     session = after("SET a.b = 'x'")
     before = session.fingerprint
-    for text in ("SET a.b = 'y'", "SET LOCAL a.c = 'z'"):
+    for text in ("SET a.b = 'y'", "SET LOCAL TimeZone = 'z'"):
         session.change(analyse(text, "postgresql").session, None, in_transaction=True)
     assert session.fingerprint != before
     session.ended(undone=True)
@@ -84,7 +88,7 @@ def test_a_transaction_takes_back_what_was_set_in_it():
 
 def test_a_commit_keeps_all_but_what_is_local():
     session = after()
-    for text in ("SET a.b = 'y'", "SET LOCAL a.c = 'z'"):
+    for text in ("SET a.b = 'y'", "SET LOCAL TimeZone = 'z'"):
         session.change(analyse(text, "postgresql").session, None, in_transaction=True)
     session.ended(undone=False)
     assert session.fingerprint == after("SET a.b = 'y'").fingerprint
@@ -100,29 +104,232 @@ def test_savepoints():
     session.change(analyse("SET LOCAL a.b = '3'", "postgresql").session, None, in_transaction=True)
     session.rolled_back_to("s")
     assert session.fingerprint == two
+    session.released("s")
+    session.rolled_back_to("s")
+    assert session.fingerprint == one
+    session.change(analyse("SET a.b = '2'", "postgresql").session, None, in_transaction=True)
     session.rolled_back_to("unknown")
     assert session.fingerprint == two
     session.ended(undone=True)
     assert session.fingerprint == one
 
 
+@pytest.mark.parametrize("undone", [True, False], ids=["rollback", "commit"])
+def test_a_custom_setting_stays_defined(undone):
+    """In PostgreSQL it is empty from then on, where it was missing before: a policy can tell the difference."""
+    session = after()
+    session.change(analyse("SET LOCAL a.b = 'x'", "postgresql").session, None, in_transaction=True)
+    session.ended(undone=undone)
+
+    assert session.fingerprint != PLAIN
+
+
 @pytest.mark.parametrize(
     "text, vendor",
     [
         ("SELECT set_config('a' || 'b', 'x', false)", "postgresql"),
-        ("RESET ALL", "postgresql"),
+        ("SELECT set_config('a.b', 'x', false) FROM t", "postgresql"),
+        ("SELECT set_config('a.b', 'x', false) WHERE 1 = 2", "postgresql"),
+        ("SELECT 1, set_config('a.b', 'x', false)", "postgresql"),
+        ("SELECT set_config('a.b', 'x', 1 > 0)", "postgresql"),
+        ("SELECT (SELECT set_config('a.b', 'x', false))", "postgresql"),
+        ("SELECT set_config('a.b', set_config('a.c', 'x', false), false)", "postgresql"),
+        ("WITH s AS (SELECT set_config('a.b', 'x', false)) SELECT * FROM s", "postgresql"),
         ("DISCARD TEMP", "postgresql"),
         ("SET a = 1; SET b = 2", "postgresql"),
         ("UPDATE a SET x = set_config('a.b', 'x', false)", "postgresql"),
-        ("SET @@time_zone = '+00:00'", "mysql"),
-        ("SET a = 1, b = 2", "mysql"),
+        ("SET standard_conforming_strings = off", "postgresql"),
+        ("SET @@time_zone = @old", "mysql"),
+        ("SET time_zone = concat('+00', ':00')", "mysql"),
+        ("SET time_zone = (SELECT z FROM zones)", "mysql"),
+        ("SET time_zone = '+00:00', collation_connection = @old", "mysql"),
+        ("SET GLOBAL sql_mode = '', time_zone = '+00:00'", "mysql"),
+        ("SET sql_mode = 'ORACLE'", "mysql"),
+        ("SET sql_mode = concat(@@sql_mode, ',ANSI')", "mysql"),
+        ("SET NAMES gbk", "mysql"),
         ("USE other", "mysql"),
         ("ATTACH 'x' AS y", "sqlite"),
-        ("PRAGMA case_sensitive_like = 1", "sqlite"),
+        ("PRAGMA read_uncommitted = 1", "sqlite"),
+        ("PRAGMA writable_schema = 1", "sqlite"),
+        ("PRAGMA unheard_of = synchronous", "sqlite"),
+        ("PRAGMA unheard_of.x", "sqlite"),
     ],
 )
 def test_what_cannot_be_followed(text, vendor):
     assert after(text, vendor=vendor).obstacle == reasons.SESSION
+
+
+@pytest.mark.parametrize(
+    "text, vendor",
+    [
+        ("SET standard_conforming_strings = off", "postgresql"),
+        ("RESET standard_conforming_strings", "postgresql"),
+        ("SELECT set_config(x, 'off', false) FROM t", "postgresql"),
+        ("SET sql_mode = 'ANSI_QUOTES'", "mysql"),
+        ("SET time_zone = '+00:00', sql_mode = 'ANSI'", "mysql"),
+        ("SET SESSION sql_mode = 'STRICT_ALL_TABLES,MSSQL'", "mysql"),
+        ("SET @@sql_mode = @old", "mysql"),
+        ("SET sql_mode = 4", "mysql"),
+        ("SET sql_mode = DEFAULT", "mysql"),
+        ("SET character_set_client = sjis", "mysql"),
+        ("PRAGMA writable_schema = 1", "sqlite"),
+    ],
+)
+def test_what_makes_texts_unreadable(text, vendor):
+    assert after(text, vendor=vendor).hides
+
+
+@pytest.mark.parametrize(
+    "text, vendor",
+    [
+        ("SET standard_conforming_strings = on", "postgresql"),
+        ("SET SEED TO 0.5", "postgresql"),
+        ("SET CONSTRAINTS ALL DEFERRED", "postgresql"),
+        ("SET TRANSACTION READ ONLY", "postgresql"),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "postgresql"),
+        ("RESET statement_timeout", "postgresql"),
+        ("DISCARD PLANS", "postgresql"),
+        ("DISCARD SEQUENCES", "postgresql"),
+        ("SELECT set_config('statement_timeout', '1', false)", "postgresql"),
+        ("SET GLOBAL time_zone = '+05:00'", "mysql"),
+        ("SET @@global.time_zone = '+05:00'", "mysql"),
+        ("SET PERSIST time_zone = '+05:00'", "mysql"),
+        ("SET @a = 1, @b := (SELECT 2)", "mysql"),
+        ("SET foreign_key_checks = @old, unique_checks = 0", "mysql"),
+        ("SET PASSWORD = 'x'", "mysql"),
+        ("SET DEFAULT ROLE NONE TO joe", "mysql"),
+        ("SET TRANSACTION READ ONLY", "mysql"),
+        ("PRAGMA foreign_keys = OFF", "sqlite"),
+        ("PRAGMA main.cache_size = 5", "sqlite"),
+        ("PRAGMA main.table_info(t)", "sqlite"),
+        ("PRAGMA case_sensitive_like", "sqlite"),
+    ],
+)
+def test_what_changes_no_result(text, vendor):
+    session = after(text, vendor=vendor)
+
+    assert (session.fingerprint, session.obstacle, session.base) == (PLAIN, None, BASE)
+
+
+@pytest.mark.parametrize(
+    "texts, vendor",
+    [
+        (
+            [
+                "SET time_zone = 'a'",
+                "SET SESSION time_zone = 'a'",
+                "SET LOCAL time_zone = 'a'",
+                "SET @@time_zone := 'a'",
+                "SET @@session.time_zone = 'a'",
+                "SET @@local.`time_zone` = 'a'",
+                "SET @x = 1, `time_zone` = 'a'",
+                "SET foreign_key_checks = 1, SESSION time_zone = 'a'",
+                "SET GLOBAL time_zone = 'b', SESSION time_zone = 'a'",
+            ],
+            "mysql",
+        ),
+        (["PRAGMA case_sensitive_like = 1", "PRAGMA main.case_sensitive_like(1)"], "sqlite"),
+    ],
+)
+def test_many_ways_to_say_the_same(texts, vendor):
+    sessions = [after(text, vendor=vendor) for text in texts]
+
+    assert {session.obstacle for session in sessions} == {None}
+    assert len({session.fingerprint for session in sessions}) == 1
+    assert sessions[0].fingerprint != PLAIN
+
+
+@pytest.mark.parametrize(
+    "texts, vendor",
+    [
+        (["SET search_path TO 'a, b'", "SELECT set_config('search_path', 'a, b', false)"], "postgresql"),
+        (["SET a.b = É", "SET a.b = é"], "postgresql"),
+        (["SET app.isolation = 'a'", "SET app.isolation = 'b'"], "postgresql"),
+        (["SET NAMES utf8mb4 COLLATE utf8mb4_bin", "SET NAMES utf8mb4"], "mysql"),
+        (["SET sql_mode = 'PIPES_AS_CONCAT'", "SET sql_mode = ''"], "mysql"),
+        (["SET ROLE a", "SET ROLE b"], "mysql"),
+        (["SET a = 1, b = 2", "SET a = 2, b = 1"], "mysql"),
+        (["PRAGMA reverse_unordered_selects = 1", "PRAGMA reverse_unordered_selects = 0"], "sqlite"),
+    ],
+)
+def test_values_that_are_not_the_same(texts, vendor):
+    sessions = [after(text, vendor=vendor) for text in texts]
+
+    assert {session.obstacle for session in sessions} == {None}
+    assert len({session.fingerprint for session in sessions} | {PLAIN}) == len(texts) + 1
+
+
+@pytest.mark.parametrize(
+    "text, vendor",
+    [
+        ("RESET TimeZone", "postgresql"),
+        ("RESET ALL", "postgresql"),
+        ("SET TimeZone TO DEFAULT", "postgresql"),
+        ("SET TIME ZONE LOCAL", "postgresql"),
+        ("SET NAMES", "postgresql"),
+        ("SET DateStyle = 'ISO'", "postgresql"),  # keeps the order of day and month that was there before
+        ("SET SESSION AUTHORIZATION DEFAULT", "postgresql"),
+        ("SELECT set_config('TimeZone', NULL, false)", "postgresql"),
+        ("SELECT set_config('TimeZone', %s, false)", "postgresql"),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED", "postgresql"),
+        ("SET time_zone = DEFAULT", "mysql"),
+        ("SET CHARACTER SET utf8", "mysql"),
+        ("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "mysql"),
+    ],
+)
+def test_what_only_the_server_knows(text, vendor):
+    session = after(text, vendor=vendor, params=(None,))
+
+    assert (session.base, session.obstacle, session.hides) == (None, None, False)
+
+
+PARAMETERS = [
+    ("SELECT set_config(%s, %s, false)", ("a.b", "x")),
+    ("SELECT set_config(%s::text, %s::text, %s::boolean)", ["a.b", "x", False]),
+    ("SELECT set_config('a.b', %s, %s)", ("x", False)),
+    ("SELECT set_config(%(name)s, %(value)s, %(local)s)", {"name": "A.B", "value": "x", "local": False}),
+    ("SELECT pg_catalog.set_config(%s, 'y', false) AS one, set_config(%s, %s, false)", ("a.b", "a.b", "x")),
+]
+
+
+@pytest.mark.parametrize("text, params", PARAMETERS, ids=range(len(PARAMETERS)))
+def test_set_config_with_parameters(text, params):
+    session = after(text, params=params)
+
+    assert session.obstacle is None
+    assert session.fingerprint == after("SELECT set_config('a.b', %s, false)", params=("x",)).fingerprint
+    assert session.fingerprint != after("SELECT set_config('a.b', %s, false)", params=("y",)).fingerprint
+
+
+@pytest.mark.parametrize(
+    "text, params",
+    [
+        ("SELECT set_config(%s, 'x', false)", None),
+        ("SELECT set_config(%s, 'x', false)", SEVERAL),
+        ("SET a.b = 'x'", SEVERAL),
+        ("SELECT set_config(%s, 'x', false)", (1,)),
+        ("SELECT set_config('a.b', 'x', %s)", (1,)),
+        ("SELECT set_config('a.b', 'x', %s)", (None,)),
+        ("SELECT /* %s */ set_config('a.b', %s, false)", ("c", "x")),
+        ("SELECT set_config('a.b', '%s', false), set_config('a.c', %s, false)", ("c", "x")),
+        ("SELECT set_config('a.b', $1, false)", None),
+        ("SELECT set_config(%(name)s, 'x', false)", {}),
+    ],
+)
+def test_parameters_that_cannot_be_told(text, params):
+    assert after(text, params=params).obstacle == reasons.SESSION
+
+
+def test_percent_signs_are_what_the_driver_makes_of_them():
+    text = "SET a.b = '5%%'"
+
+    assert after(text, params=()).fingerprint == after("SET a.b = '5%'").fingerprint != after(text).fingerprint
+
+
+@pytest.mark.parametrize("name", ["standard_conforming_strings", "Standard_Conforming_Strings"])
+def test_a_parameter_that_names_the_setting_for_quotes(name):
+    assert after("SELECT set_config(%s, %s, false)", params=(name, "off")).hides
+    assert after("SELECT set_config(%s, %s, false)", params=SEVERAL).hides
 
 
 @pytest.mark.parametrize("vendor", ["postgresql", "mysql", "sqlite"])
@@ -131,11 +338,18 @@ def test_a_temporary_table_has_a_reason_of_its_own(vendor):
 
 
 def test_discard_all_begins_anew():
-    session = after("SET a.b = 'x'", "CREATE TEMP VIEW v AS SELECT 1", "DISCARD ALL")
+    session = after("SET TimeZone = 'x'", "CREATE TEMP VIEW v AS SELECT 1", "DISCARD ALL")
 
     assert (session.obstacle, session.hides, session.base) == (None, False, None)
     session.described(BASE, "read committed")
     assert session.fingerprint == PLAIN
+
+
+def test_discard_all_does_not_tell_what_is_unknown():
+    for text in ("DO $$ BEGIN END $$; SET a.b = 1", "SELECT set_config('a.' || 'b', 'x', true)"):
+        session = after("CREATE TEMPORARY TABLE t (x integer)", text, "DISCARD ALL")
+
+        assert (session.obstacle, session.hides) == (reasons.SESSION, False)
 
 
 def test_isolation():
@@ -154,3 +368,234 @@ def test_local_means_the_session_in_mysql():
     one.ended(undone=False)
 
     assert one.fingerprint == after("SET time_zone = '+05:00'", vendor="mysql").fingerprint != PLAIN
+
+
+# The server is asked again ------------------------------------------------------------------------
+
+
+def test_what_was_asked_inside_a_transaction_does_not_outlive_it():
+    for undone in (True, False):
+        session = after()
+        session.savepoint("s")
+        session.change(analyse("SET LOCAL TIME ZONE LOCAL", "postgresql").session, None, in_transaction=True)
+        assert session.base is None
+        session.described(("inside",), "read committed")
+        session.change(analyse("SET app.a = 1", "postgresql").session, None, in_transaction=True)
+        assert session.base is not None
+        session.rolled_back_to("s")
+        assert session.base is None
+        session.change(analyse("SET LOCAL app.a = 1", "postgresql").session, None, in_transaction=True)
+        session.described(("inside",), "read committed")
+        session.ended(undone=undone)
+        assert session.base is None
+        session.described(BASE, "read committed")
+        session.savepoint("s")
+        session.ended(undone=undone)
+        assert session.base == BASE
+
+
+def test_defaults_that_were_asked_for_inside_a_transaction_that_has_set_nothing_else():
+    session = after()
+    session.change(analyse("RESET ALL", "postgresql").session, None, in_transaction=True)
+    session.described(("inside",), "read committed")
+    session.ended(undone=True)
+    assert session.base is None
+
+
+def test_the_level_of_an_open_transaction_is_not_the_one_that_the_server_tells_for_the_next():
+    session = Session()
+    session.described(BASE, "serializable")
+    session.change(
+        analyse("SET default_transaction_isolation = 'read committed'", "postgresql").session, None, in_transaction=True
+    )
+    session.described(BASE, "read committed")
+    assert session.snapshots()
+    session.ended(undone=False)
+    session.described(BASE, "read committed")
+    assert not session.snapshots()
+
+
+def test_no_rollback_brings_a_role_back():
+    session = after("SET SESSION AUTHORIZATION a")
+    session.change(analyse("SET ROLE b", "postgresql").session, None, in_transaction=True)
+    assert (session.base, session.obstacle) == (BASE, None)
+    session.ended(undone=True)
+    assert session.base is None
+    assert after("SET ROLE b", "SET SESSION AUTHORIZATION a").obstacle == reasons.SESSION
+
+
+# Behind PgBouncer -----------------------------------------------------------------------------------
+
+
+def pooled(*statements: str, in_transaction: bool = False) -> Session:
+    session = Session()
+    session.described(BASE, "read committed", pooled=True)
+    for text in statements:
+        session.change(analyse(text, "postgresql").session, None, in_transaction=in_transaction)
+    return session
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET a.b = 'x'",
+        "RESET ALL",
+        "DISCARD ALL",
+        "SET ROLE a",
+        "SET search_path TO a",
+        "SELECT set_config('a.b', 'x', false)",
+        "SET default_transaction_isolation = 'serializable'",
+    ],
+)
+@pytest.mark.parametrize("in_transaction", [True, False])
+def test_what_is_left_on_a_session_that_others_have_next(text, in_transaction):
+    assert pooled(text, in_transaction=in_transaction).obstacle == reasons.SESSION
+
+
+def test_what_a_pooler_brings_back():
+    assert pooled("SET TimeZone = 'UTC'", "SET NAMES 'utf8'").obstacle is None
+    assert pooled("SET LOCAL a.b = 'x'", in_transaction=True).obstacle is None
+
+
+def test_what_was_set_before_the_pooler_was_seen():
+    session = Session()
+    session.change(analyse("SET ROLE a", "postgresql").session, None, in_transaction=False)
+    session.described(BASE, "read committed", pooled=True)
+    assert session.obstacle == reasons.SESSION
+
+
+# Pools ----------------------------------------------------------------------------------------------
+
+
+class Connection:
+    """A driver's connection, or what a pool of SQLAlchemy's hands out around one."""
+
+    def __init__(self, inner=None):
+        if inner is not None:
+            self.dbapi_connection = inner
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_a_pool_hands_out_what_was_left(proxied):
+    inner = Connection()
+    session = after("SET a.b = 'x'")
+    fingerprint = session.fingerprint
+    session.change(analyse("SET a.b = 'y'", "postgresql").session, None, in_transaction=True)
+    session.leave(Connection(inner) if proxied else inner, undone=True)
+
+    assert Session.taken(Connection(inner) if proxied else inner).fingerprint == fingerprint
+    assert Session.taken(inner) is not session
+
+
+def test_a_pool_of_a_database_that_takes_nothing_back():
+    connection = Connection()
+    session = after("SET time_zone = 'x'", vendor="mysql", in_transaction=True)
+    session.leave(connection, undone=False)
+
+    assert Session.taken(connection).fingerprint == after("SET time_zone = 'x'", vendor="mysql").fingerprint
+
+
+# The search path ------------------------------------------------------------------------------------
+
+
+def started(*statements: str, params=None, in_transaction: bool = False) -> Session:
+    """A session that begins with PostgreSQL's own search path, as the user Joe."""
+    session = Session()
+    session.described(BASE, "read committed", path='"$user", public', user="Joe")
+    for text in statements:
+        session.change(analyse(text, "postgresql").session, params, in_transaction=in_transaction)
+    return session
+
+
+@pytest.mark.parametrize(
+    "statements, path",
+    [
+        ([], ("joe", "public")),
+        (["SET search_path TO a"], ("a",)),
+        (['SET search_path = A, "B", \'C\', "d""e"'], ("a", "b", "c", 'd"e')),
+        (["SET search_path TO 'a, b'"], ("a, b",)),
+        (["SET search_path TO ''"], ()),
+        (["SET SCHEMA 'x'"], ("x",)),
+        (["SELECT set_config('search_path', ' A ,\"B\" , c', false)"], ("a", "b", "c")),
+        (["SELECT set_config('search_path', '', false)"], ()),
+        (["SELECT set_config('search_path', 'a b', false)"], None),
+        (["SELECT set_config('search_path', 'a,', false)"], None),
+        (["SET search_path TO a", "RESET search_path"], None),
+        (["SET search_path TO DEFAULT"], None),
+        (["SET search_path TO pg_temp, a"], None),
+        (["SET search_path TO " + 64 * "a"], None),
+        (["SET ROLE ann"], ("ann", "public")),
+        (["SET ROLE 'Ann'", 'SET search_path TO "$user"'], ("ann",)),
+        (["SET ROLE NONE"], None),
+        (["SET ROLE NONE", "SET search_path TO a"], ("a",)),
+        (["SET SESSION AUTHORIZATION ann"], ("ann", "public")),
+        (["SET SESSION AUTHORIZATION ann", "SET ROLE bob"], ("bob", "public")),
+        (["SELECT set_config('role', 'ann', false)"], ("ann", "public")),
+        (["SET search_path TO a", "SELECT set_config('b' || 'c', 'x', false)"], None),
+        (["SET search_path TO a", "RESET ALL"], None),
+        (["SET LOCAL search_path TO a"], ("joe", "public")),
+    ],
+)
+def test_the_search_path(statements, path):
+    assert started(*statements).path == path
+
+
+@pytest.mark.parametrize(
+    "text, params, path",
+    [
+        ("SET search_path TO %s, public", ("A",), ("a", "public")),
+        ("SET search_path TO %s", ("a, b",), ("a, b",)),
+        ("SET search_path TO %s", (["a", "b"],), None),
+        ("SELECT set_config('search_path', %s, false)", ("tenant1, public",), ("tenant1", "public")),
+        ("SELECT set_config(%s, %s, %s)", ("Search_Path", "a", False), ("a",)),
+    ],
+)
+def test_a_search_path_in_parameters(text, params, path):
+    assert started(text, params=params).path == path
+
+
+def test_the_search_path_in_a_transaction():
+    session = started("SET search_path TO a")
+    session.change(analyse("SET LOCAL search_path TO b", "postgresql").session, None, in_transaction=True)
+    session.savepoint("s")
+    session.change(analyse("SET search_path TO c", "postgresql").session, None, in_transaction=True)
+    assert session.path == ("c",)
+    session.rolled_back_to("s")
+    assert session.path == ("b",)
+    session.ended(undone=False)
+    assert session.path == ("a",)
+
+
+def test_the_search_path_after_it_was_asked_again():
+    session = started("SET search_path TO a", "RESET search_path")
+    session.described(BASE, "read committed", path="x, y", user="Joe")
+    assert session.path == ("x", "y")
+
+
+def test_other_databases_have_no_search_path():
+    assert after().path is None
+    assert Session().path is None
+
+
+# Statements that fail -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, params, obstacle",
+    [
+        ("SET TimeZone = 'nowhere'", None, None),
+        ("SET a.b = 'x'", None, None),  # which was there before
+        ("SET a.c = 'x'", None, reasons.SESSION),
+        ("SELECT set_config('TimeZone', 'nowhere', false), set_config('a.c', 'x', true)", None, reasons.SESSION),
+        ("SELECT set_config(%s, 'x', true)", ("a.b",), None),
+        ("SELECT set_config(%s, 'x', true)", ("a.c",), reasons.SESSION),
+        ("SELECT set_config(%s, 'x', true)", SEVERAL, reasons.SESSION),
+        ("DO $$ BEGIN END $$; SET a.c = 'x'", None, reasons.SESSION),
+    ],
+)
+def test_a_statement_that_fails_may_define_a_custom_setting(text, params, obstacle):
+    session = after("SET a.b = 'x'")
+    before = session.fingerprint
+    session.failed(analyse(text, "postgresql").session, params)
+
+    assert (session.obstacle, session.fingerprint) == (obstacle, before)

@@ -1,0 +1,41 @@
+"""PostgreSQL's search path: the names of schemas in what ``search_path`` is set to."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer ones
+
+#: A name with or without quotes, and the comma or the end behind it
+_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s,"]+))\s*(?:(,)|$)')
+
+
+def split_path(text: str) -> tuple[str, ...] | None:
+    """The names in the text of the setting, as ``set_config()`` takes it and the server tells it.
+
+    Names are as the server compares them; None where it would not accept the text, or would cut a name.
+    """
+    if not text.strip():
+        return ()
+    found, at = [], 0
+    while True:
+        match = _ITEM.match(text, at)
+        if match is None:
+            return None
+        quoted, bare, comma = match.groups()
+        name = quoted.replace('""', '"') if quoted is not None else fold(bare)
+        if len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
+            return None
+        found.append(name)
+        at = match.end()
+        if not comma:
+            return tuple(found)
+
+
+def fold(text: str) -> str:
+    """As PostgreSQL folds names that have no quotes: letters beyond ASCII stay as they are."""
+    return (
+        text.lower()
+        if text.isascii()
+        else text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+    )
