@@ -66,8 +66,7 @@ class Transaction:
     @property
     def is_broken(self) -> bool:
         """PostgreSQL: has a statement failed in it, so that nothing but its end is possible?"""
-        info = getattr(self._connection.connection, "info", None)
-        return info is not None and info.transaction_status == _IN_ERROR
+        return _status(self._connection.connection) == _IN_ERROR
 
     @property
     def has_open_cursors(self) -> bool:
@@ -119,10 +118,17 @@ class Transaction:
             self.ended(committed=True)
 
 
+def _status(connection: Any) -> int | None:
+    """libpq's, where the driver is one of PostgreSQL's. (mysqlclient's connections have a method ``info``.)"""
+    status: int | None = getattr(getattr(connection, "info", None), "transaction_status", None)
+    return status
+
+
 def _has_open_transaction(connection: Any) -> bool:
     """As the driver sees it; False where the driver does not tell."""
-    if hasattr(connection, "info"):  # psycopg 3 and 2
-        return bool(connection.info.transaction_status != _IDLE)
+    status = _status(connection)
+    if status is not None:
+        return status != _IDLE
     if hasattr(connection, "in_transaction"):  # sqlite3
         return bool(connection.in_transaction)
     return bool(getattr(connection, "server_status", 0) & _IN_TRANSACTION)  # PyMySQL

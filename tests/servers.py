@@ -357,6 +357,7 @@ class MariaDB(Server):
     def command(self) -> Sequence[str | Path]:
         options = {
             "datadir": self.folder / "data",
+            "tmpdir": self.folder,  # a server that starts empties the folder that others would use too
             "socket": self.unix_socket,
             "pid-file": self.folder / "pid",
             "port": self.port,

@@ -1,6 +1,6 @@
 """Run Django's own test suite on ormcache, and tell what differs from the same tests on Django's own backend.
 
-``python -m tests.django_suite [--engine sqlite|postgresql|mysql] [--modes stock,off,shadow,serve] [label ...]``
+``python -m tests.django_suite [--engine sqlite|postgresql|mysql] [--modes stock,off,shadow,serve,record] [label ...]``
 
 The tests come from the sdist of the Django that is installed (``--sources`` for one that is unpacked already). Takes
 five to fifteen minutes for each mode, so it is no part of ``make test``. Modes:
@@ -11,6 +11,7 @@ five to fifteen minutes for each mode, so it is no part of ``make test``. Modes:
 | ``off`` | ormcache, ``ENABLED`` False | what stock does |
 | ``shadow`` | ormcache, each hit held against the database, see :mod:`tests.shadow` | what stock does, no stale read |
 | ``serve`` | ormcache, hits are served and logged as queries | what stock does |
+| ``record`` | ormcache, without hits; notes every statement for :mod:`tests.oracle` | what stock does |
 
 ``--commit`` lets every TestCase commit what it does, where Django would wrap it in a transaction that is rolled back:
 tables that the open transaction has written are not read from the cache, and hardly anything is left to see.
@@ -46,7 +47,10 @@ PACKAGES = {
     "off": "ormcache.backends",
     "shadow": "tests.shadow",
     "serve": "tests.shadow",
+    "record": "tests.oracle",
 }
+#: Those that are compared with stock
+COMPARED = ["stock", "off", "shadow", "serve"]
 VENDORS = {"sqlite": "sqlite3", "postgresql": "postgresql", "mysql": "mysql"}
 
 #: The tests of the ORM, of transactions, migrations and of the database backends
@@ -113,6 +117,7 @@ def run(options: argparse.Namespace, mode: str, folder: Path, server: Any, label
     report, result = folder / "stale.jsonl", folder / "result.json"
     report.unlink(missing_ok=True)
     result.unlink(missing_ok=True)
+    (folder / "recording.jsonl").unlink(missing_ok=True)
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "ORMCACHE_SUITE_DATABASES": json.dumps(databases(options, mode, folder, server)),
@@ -120,6 +125,7 @@ def run(options: argparse.Namespace, mode: str, folder: Path, server: Any, label
         "ORMCACHE_SUITE_COMMITS": "1" if options.commit else "",
         "ORMCACHE_SHADOW_REPORT": str(report),
         "ORMCACHE_SHADOW_SERVE": "1" if mode == "serve" else "",
+        "ORMCACHE_ORACLE_RECORDING": str(folder / "recording.jsonl"),
     }
     command = [sys.executable, "runtests.py", "--settings=tests.django_suite.settings", "--noinput", "-v2"]
     command += [f"--parallel={options.parallel}", *labels]
@@ -149,7 +155,7 @@ def main() -> int:
     parser.add_argument("labels", nargs="*")
     parser.add_argument("--engine", choices=VENDORS, default="sqlite")
     parser.add_argument("--file", action="store_true", help="SQLite: databases in files, not in memory")
-    parser.add_argument("--modes", type=lambda text: text.split(","), default=list(PACKAGES))
+    parser.add_argument("--modes", type=lambda text: text.split(","), default=COMPARED)
     parser.add_argument("--more", action="store_true", help="also the tests of what stands on the ORM")
     parser.add_argument("--commit", action="store_true", help="let every TestCase commit")
     parser.add_argument("--sources", type=Path, help="the unpacked sdist of the installed Django")

@@ -1,4 +1,4 @@
-"""What texts are: by a table of statements, each judged by hand."""
+"""What texts are, as far as plans do not show it; the rest is in tests/corpus."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ormcache import reasons
 from ormcache.sql import VENDORS, Effect, analyse
+from ormcache.sql.lexer import LONGEST_TEXT
 
 P, M, S = "postgresql", "mysql", "sqlite"
 ALL = (P, M, S)
@@ -18,254 +19,199 @@ def names(text: str) -> frozenset:
     return frozenset(tuple(name.split(".")) if "." in name else (None, name) for name in text.split())
 
 
-READS = [
-    # vendors, text, sources, obstacle
-    (ALL, "SELECT 1", "", None),
-    (ALL, "select * from a", "a", None),
-    (ALL, "SELECT * FROM a, b c, d AS e", "a b d", None),
-    (ALL, "SELECT * FROM a JOIN b ON a.x = b.x LEFT OUTER JOIN s.c USING (x)", "a b s.c", None),
-    (ALL, "SELECT * FROM (a JOIN b ON 1 = 1), c", "a b c", None),
-    (ALL, "SELECT * FROM ((a CROSS JOIN b) JOIN c ON 1 = 1)", "a b c", None),
-    (ALL, "SELECT * FROM (SELECT * FROM a) x, b", "a b", None),
-    (ALL, "SELECT (SELECT max(y) FROM b) FROM a", "a b", None),
-    (ALL, "SELECT * FROM a WHERE x IN (SELECT y FROM b WHERE EXISTS (SELECT 1 FROM c))", "a b c", None),
-    (ALL, "SELECT * FROM a WHERE x BETWEEN (SELECT 1 FROM b) AND (SELECT 2 FROM c)", "a b c", None),
-    (ALL, "SELECT x FROM a GROUP BY x HAVING count(*) > (SELECT 1 FROM b) ORDER BY (SELECT y FROM c)", "a b c", None),
-    (ALL, "SELECT x FROM a UNION ALL SELECT y FROM b", "a b", None),
-    (ALL, "(SELECT x FROM a) UNION (SELECT y FROM b)", "a b", None),
-    (ALL, "SELECT CASE WHEN EXISTS (SELECT 1 FROM b) THEN 1 ELSE 2 END FROM a", "a b", None),
-    (ALL, "WITH c AS (SELECT * FROM a) SELECT * FROM c, b", "a b", None),
-    (ALL, "WITH RECURSIVE c (x) AS (SELECT 1 UNION SELECT x FROM c JOIN a ON 1 = 1) SELECT * FROM c", "a", None),
-    (ALL, "WITH c AS (SELECT 1), d AS (SELECT * FROM c) SELECT * FROM d, s.c", "s.c", None),
-    (ALL, "SELECT /* FROM b */ * FROM a -- , c", "a", None),
-    (ALL, "SELECT 'FROM b' FROM a", "a", None),
-    (ALL, "SELECT * FROM a WHERE t LIKE %s ESCAPE '|'", "a", None),
-    (ALL, "SELECT * FROM a WHERE x IS DISTINCT FROM y", "a", None),
-    (ALL, "SELECT extract(year FROM x), substring(t FROM 2) FROM a", "a", None),
-    (ALL, "SELECT trim(BOTH 'x' FROM t) FROM a", "a", None),
-    (ALL, "SELECT count(*) FROM a WHERE b = 'x' LIMIT 1 OFFSET 2", "a", None),
-    (ALL, "SELECT cast(x AS varchar(10)), coalesce(sum(x), 0) FROM a", "a", None),
-    (ALL, "SELECT rank() OVER (PARTITION BY x ORDER BY y) FROM a", "a", None),
-    (P, 'SELECT * FROM "A"."b" x', "a.b", None),
-    (P, "SELECT * FROM ONLY a, LATERAL (SELECT * FROM b) x", "a b", None),
-    (P, "SELECT * FROM a, unnest(x) WITH ORDINALITY", "a", None),
-    (P, "TABLE a", "a", None),
-    (P, "VALUES (1), ((SELECT x FROM a))", "a", None),
-    (P, "WITH c AS NOT MATERIALIZED (SELECT * FROM a) SELECT * FROM c", "a", None),
-    (P, "SELECT a # b FROM c", "c", None),
-    (P, "SELECT '\\', x FROM a WHERE t LIKE '\\'", "a", None),
-    (P, "SELECT $$ FROM b $$ FROM a", "a", None),
-    (P, "SELECT ARRAY(SELECT x FROM b) FROM a", "a b", None),
-    (M, "SELECT * FROM a STRAIGHT_JOIN b", "a b", None),
-    (M, "SELECT * FROM `A`.`b c`", "a.b c", None),
-    (M, 'SELECT "FROM b" FROM a', "a", None),
-    (M, "SELECT 5--1 FROM a", "a", None),
-    (M, "SELECT x FROM a # , b\n, c", "a c", None),
-    (S, "SELECT * FROM [a b], `c`", None, None),
-    (S, "SELECT * FROM a WHERE x LIKE '%%' ESCAPE '\\' AND EXISTS (SELECT 1 FROM b WHERE y LIKE '\\')", "a b", None),
-    # The clock
-    (ALL, "SELECT CURRENT_TIMESTAMP FROM a", "a", reasons.CLOCK),
-    (ALL, "SELECT * FROM a WHERE x < current_date", "a", reasons.CLOCK),
-    (ALL, "SELECT (SELECT max(CURRENT_TIME) FROM b) FROM a", "a b", reasons.CLOCK),
-    ((P, M), "SELECT now()", "", reasons.CLOCK),
-    ((P, M), "SELECT NOW /* */ ( )", "", reasons.CLOCK),
-    ((P, M), "SELECT coalesce(NULL, greatest(1, NOW()))", "", reasons.CLOCK),
-    (P, "SELECT 'today'::date", "", reasons.CLOCK),
-    (P, "SELECT E'\\x6eow'::date", "", reasons.CLOCK),
-    (P, 'SELECT pg_catalog."now"()', "", reasons.CLOCK),
-    (P, "SELECT 'nowhere'::text", "", None),
-    (P, "SELECT a.current_date FROM a", "a", None),
-    (P, "SELECT clock_timestamp()", "", reasons.CLOCK),
-    (M, "SELECT utc_date", "", reasons.CLOCK),
-    (M, "SELECT sysdate()", "", reasons.CLOCK),
-    (S, "SELECT date('now')", "", reasons.CLOCK),
-    (S, "SELECT datetime()", "", reasons.CLOCK),
-    (S, "SELECT time()", "", reasons.CLOCK),
-    (S, "SELECT strftime('%%Y', x) FROM a", "a", reasons.CLOCK),
-    (S, "SELECT django_date_trunc('month', x) FROM a", "a", None),
-    # Dice, sequences, the session
-    ((P, S), "SELECT random()", "", reasons.RANDOM),
-    (M, "SELECT rand(), uuid()", "", reasons.RANDOM),
-    (M, "SELECT uuid()", "", reasons.RANDOM),
-    (P, "SELECT gen_random_uuid()", "", reasons.RANDOM),
-    (P, "SELECT * FROM a TABLESAMPLE system (1)", "a", reasons.RANDOM),
-    (P, "SELECT nextval('s')", "", reasons.SEQUENCE),
-    (M, "SELECT LAST_INSERT_ID()", "", reasons.SEQUENCE),
-    (S, "SELECT changes()", "", reasons.SEQUENCE),
-    (P, "SELECT current_user", "", reasons.SESSION_FUNCTION),
-    (P, "SELECT current_setting('a.b')", "", reasons.SESSION_FUNCTION),
-    (P, "SELECT pg_advisory_lock(1)", "", reasons.SESSION_FUNCTION),
-    (P, "SELECT pg_sleep(1)", "", reasons.SESSION_FUNCTION),
-    (M, "SELECT @x", "", reasons.SESSION_FUNCTION),
-    (M, "SELECT @@version", "", reasons.SESSION_FUNCTION),
-    (M, "SELECT get_lock('a', 1)", "", reasons.SESSION_FUNCTION),
-    (ALL, "SELECT what(1) FROM a", "a", reasons.FUNCTION),
-    (ALL, "SELECT s.what(1) FROM a", "a", reasons.FUNCTION),
-    # Locks
-    ((P, M), "SELECT * FROM a FOR UPDATE", "a", reasons.LOCKING),
-    ((P, M), "SELECT * FROM a FOR UPDATE SKIP LOCKED", "a", reasons.LOCKING),
-    (P, "SELECT * FROM a FOR NO KEY UPDATE OF a NOWAIT", "a", reasons.LOCKING),
-    (P, "SELECT * FROM a FOR KEY SHARE", "a", reasons.LOCKING),
-    (P, "SELECT * FROM (SELECT * FROM a FOR SHARE) x", "a", reasons.LOCKING),
-    (M, "SELECT * FROM a LOCK IN SHARE MODE", "a", reasons.LOCKING),
-    # Several
-    (ALL, "SELECT 1; SELECT 2", None, reasons.NOT_UNDERSTOOD),
-    (ALL, "SELECT * FROM a;", "a", None),
+#: What a plan does not show where the catalog knows all names: where exactly relations stand. (vendors, text, sources)
+SOURCES = [
+    (ALL, "SELECT * FROM n1 JOIN n2 ON n1.x = n2.x LEFT OUTER JOIN s.n3 USING (x), n4", "n1 n2 s.n3 n4"),
+    (
+        ALL,
+        "SELECT f(n0, (n0)) FROM ((n1 CROSS JOIN n2) JOIN n3 ON (n0.x, 1) IN ((1, n0)), n4), n5 n0",
+        "n1 n2 n3 n4 n5",
+    ),
+    (ALL, "SELECT * FROM n1 WHERE n0 IN (n0, n0) GROUP BY n0, n0 ORDER BY n0, n0 LIMIT 1", "n1"),
+    (ALL, "SELECT extract(year FROM n0), trim(n0 FROM (n0)), substring((SELECT 1 FROM n1) FROM n0) FROM n2", "n1 n2"),
+    (ALL, "SELECT * FROM n1 x, (SELECT * FROM n2 WHERE x IS NOT NULL), n3", "n1 n2 n3"),
+    (ALL, "SELECT * FROM ((SELECT 1 FROM n1) UNION SELECT 2 FROM n2) x, n3", "n1 n2 n3"),
+    (ALL, "SELECT ((SELECT 1 FROM n1) + (SELECT 2 FROM n2)) FROM n3", "n1 n2 n3"),
+    (ALL, "WITH n0 AS (SELECT * FROM n1), n00 AS (SELECT * FROM n0) SELECT * FROM n00, n0, s.n0", "n1 s.n0"),
+    (ALL, "WITH RECURSIVE n0 (x) AS (SELECT 1 UNION SELECT x FROM n0 JOIN n1 ON 1 = 1) SELECT * FROM n0", "n1"),
+    (ALL, "SELECT * FROM n0, (WITH n0 AS (SELECT * FROM n1) SELECT * FROM n0) x", "n0 n1"),
+    (ALL, "WITH n0 AS (WITH n1 AS (SELECT 1) SELECT * FROM n1) SELECT * FROM n0, n1", "n1"),
+    (ALL, "WITH n0 AS SELECT 1 SELECT * FROM n0", "n0"),
+    (ALL, "SELECT rank() OVER n0 FROM n1 WINDOW n0 AS (ORDER BY x), n00 AS (ORDER BY y)", "n1"),
+    (ALL, "WITH x AS (SELECT 1) SELECT rank() OVER n0 FROM n0 WINDOW n0 AS (ORDER BY x)", "n0"),
+    (ALL, "SELECT * FROM n1 JOIN n2 ON n1.order = n2.limit, n3", "n1 n2 n3"),
+    ((P, M), "WITH n1 AS (SELECT * FROM n1) SELECT * FROM n1", "n1"),
+    ((P, M), "WITH n0 AS (SELECT * FROM n1), n1 AS (SELECT 1) SELECT * FROM n0, n1", "n1"),
+    (M, "WITH RECURSIVE n0 AS (SELECT * FROM n1), n1 AS (SELECT 1) SELECT * FROM n0, n1", "n1"),
+    (P, "WITH RECURSIVE n0 AS (SELECT * FROM n1), n1 AS (SELECT 1) SELECT * FROM n0, n1", ""),
+    (S, "WITH n0 AS (SELECT * FROM n1), n1 AS (SELECT 1 UNION SELECT 1 FROM n1) SELECT * FROM n0, n1", ""),
+    (P, 'WITH "N1" AS (SELECT 1) SELECT * FROM n1, N1, "N1"', "n1"),
+    (P, "WITH N0 AS (SELECT 1) SELECT * FROM n0", ""),
+    (M, "WITH N1 AS (SELECT 1) SELECT * FROM n1", "n1"),
+    (S, "WITH `N0` AS (SELECT 1) SELECT * FROM n0", ""),
+    (P, "WITH x AS (SELECT 1) SEARCH DEPTH FIRST BY n0, n0 SET n0, n0 AS (SELECT 2 FROM n1) SELECT * FROM n0, x", "n1"),
+    (P, "SELECT * FROM ONLY n1, ONLY (n2), LATERAL (SELECT * FROM n3) x, LATERAL f(n0)", "n1 n2 n3"),
+    (P, "SELECT * FROM ROWS FROM (f(n0), g(n0)) WITH ORDINALITY AS x (n0, n0), n1", "n1"),
+    (P, "SELECT * FROM n1 AS x (n0, n0) JOIN n2 ON x.a = ARRAY[n0, n0], n3", "n1 n2 n3"),
+    (P, "SELECT 1 WHERE EXISTS (TABLE n1) UNION TABLE n2", "n1 n2"),
+    (P, "WITH n0 AS (TABLE n1) TABLE n0", "n1"),
+    (P, "SELECT * FROM n1 set, n2 offset JOIN n3 ON true, n4", "n1 n2 n3 n4"),
+    (P, "SELECT n0 AS from, n00 AS join, n000.from FROM n1", "n1"),
+    (P, "SELECT x IS NOT DISTINCT FROM n0 FROM n1 WHERE x IS DISTINCT FROM n0", "n1"),
+    (M, "SELECT STRAIGHT_JOIN n0 FROM n1 STRAIGHT_JOIN n2", "n1 n2"),
+    (
+        M,
+        "SELECT * FROM n1 PARTITION (n0, n0) USE INDEX FOR JOIN (n0, n0), n2 FORCE KEY FOR GROUP BY (n0), n3",
+        "n1 n2 n3",
+    ),
+    (M, "SELECT * FROM n1 FOR SYSTEM_TIME AS OF now(), n2", "n1 n2"),
+    (M, "SELECT * FROM `N1`.`a b`, DUAL", None),
+    (S, "SELECT * FROM n1 WHERE x IN n2 OR y NOT IN s.n3 OR z IN (n0, n0)", "n1 n2 s.n3"),
+    (S, "SELECT * FROM 'n1', main.'n2', [n3] JOIN `n4`", "n1 main.n2 n3 n4"),
+    (S, "SELECT * FROM lateral, only n0, n1", "lateral only n1"),
+    (S, "SELECT * FROM n1 window, n2", "n1 n2"),
 ]
 
 
-@pytest.mark.parametrize(
-    "vendor, text, sources, obstacle",
-    [(v, *row[1:]) for row in READS for v in (row[0] if isinstance(row[0], tuple) else (row[0],))],
-)
-def test_reads(vendor, text, sources, obstacle):
+def of_each(table):
+    return [(v, *row[1:]) for row in table for v in (row[0] if isinstance(row[0], tuple) else (row[0],))]
+
+
+@pytest.mark.parametrize("vendor, text, sources", of_each(SOURCES))
+def test_sources(vendor, text, sources):
     statement = analyse(text, vendor)
 
     assert statement.effect is Effect.READ
-    assert statement.obstacle == obstacle
-    if text == "SELECT * FROM `A`.`b c`":
-        assert statement.sources == {("a", "b c")}
-    elif sources is not None:
-        assert statement.sources == names(sources)
+    assert statement.sources == (names(sources) if sources is not None else {("n1", "a b")})
     assert {name for _, name in statement.sources} <= statement.names
 
 
-#: targets: names, or None for "any of the names"
-WRITES = [
-    (ALL, "INSERT INTO a VALUES (1)", "a"),
-    (ALL, "INSERT INTO a (x, y) SELECT x, y FROM b", "a"),
-    (ALL, "insert into s.a (x) values (%s)", "s.a"),
-    (ALL, "UPDATE a SET x = (SELECT y FROM b)", "a"),
-    (ALL, "DELETE FROM a WHERE x IN (SELECT y FROM b)", "a"),
-    (ALL, "/* c */ UPDATE /* d */ a SET x = 1", "a"),
-    (ALL, "-- c\nDELETE FROM a", "a"),
-    (ALL, "UPDATE a SET x = 1; DELETE FROM b", "a b"),
-    (ALL, "SELECT 1; UPDATE a SET x = 1;", "a"),
-    (ALL, "WITH c AS (SELECT 1) UPDATE a SET x = 1", None),
-    (ALL, "WITH c AS (SELECT * FROM b) INSERT INTO a SELECT * FROM c", None),
-    (P, 'UPDATE "S"."A" SET x = 1', "s.a"),
-    (P, "UPDATE db.s.a SET x = 1", "s.a"),
-    (P, "UPDATE ONLY a SET x = 1", "a"),
-    (P, "UPDATE a SET x = 1 FROM b", "a"),
-    (P, "DELETE FROM ONLY a USING b", None),
-    (P, "INSERT INTO a VALUES (1) ON CONFLICT (x) DO UPDATE SET x = 2", "a"),
-    (P, "WITH d AS (DELETE FROM a RETURNING *) SELECT * FROM d", None),
-    (P, "WITH d AS (DELETE FROM a RETURNING *) INSERT INTO b SELECT * FROM d", None),
-    (P, "INSERT INTO b WITH d AS (UPDATE a SET x = 1 RETURNING *) SELECT * FROM d", None),
-    (P, "MERGE INTO a USING b ON 1 = 1 WHEN MATCHED THEN DELETE", None),
-    (P, "TRUNCATE a, b", None),
-    (P, "COPY a (x) FROM STDIN", None),
-    (P, "REFRESH MATERIALIZED VIEW CONCURRENTLY a", None),
-    (M, "UPDATE a, b SET a.x = b.x", None),
-    (M, "UPDATE a JOIN b ON 1 = 1 SET b.x = 1", None),
-    (M, "UPDATE LOW_PRIORITY IGNORE a SET x = 1", "a"),
-    (M, "DELETE a FROM a JOIN b ON 1 = 1", None),
-    (M, "DELETE FROM a, b USING a JOIN b", None),
-    (M, "DELETE FROM a USING b JOIN a", None),
-    (M, "INSERT a SET x = 1", "a"),
-    (M, "INSERT INTO a VALUES (1) ON DUPLICATE KEY UPDATE x = 2", "a"),
-    (M, "REPLACE INTO a VALUES (1)", "a"),
-    (M, "REPLACE a SET x = 1", "a"),
-    (S, "REPLACE INTO a VALUES (1)", "a"),
-    (S, "INSERT OR REPLACE INTO [a b] VALUES (1)", "a\xa0b"),
-    (S, "UPDATE OR IGNORE a SET x = 1", "a"),
-    (S, "UPDATE a SET x = 1 FROM b RETURNING x", "a"),
-    (S, "WITH n AS (SELECT 1) REPLACE INTO a SELECT * FROM n", None),
+#: The same of writes: (vendors, text, targets), None for "any of the names"
+TARGETS = [
+    (ALL, "insert into s.n1 (x) select y from n2", "s.n1"),
+    (ALL, "WITH x (n0) AS (SELECT * FROM n2) DELETE FROM n1 WHERE y IN (SELECT y FROM x)", "n1"),
+    (ALL, "UPDATE n1 SET x = replace(y, 'a', 'b'); DELETE FROM n2", "n1 n2"),
+    (P, 'UPDATE db."S"."N1" SET x = 1 FROM n2', "s.n1"),
+    (P, "WITH x AS (UPDATE n1 SET y = 1 RETURNING *) INSERT INTO n2 SELECT * FROM x", "n1 n2"),
+    (P, "WITH x AS (SELECT delete FROM n1) UPDATE n2 SET y = 1", None),
+    (P, "SELECT update FROM n1", None),
+    (P, "UPDATE ignore n1 SET x = 1", "ignore"),
+    (P, "DELETE FROM ONLY (n1) USING n2", "n1"),
+    (P, "TRUNCATE ONLY n1, s.n2 *, ONLY (n3)", "n1 s.n2 n3"),
+    (P, "COPY s.n1 FROM STDIN", "s.n1"),
+    ((M, S), "WITH x AS (UPDATE n1 SET y = 1) DELETE FROM n2", None),
+    (M, "DELETE FROM n1 USING n2 JOIN n1", None),
+    (M, "UPDATE n1 JOIN n2 ON 1 = 1 SET n2.x = 1", None),
+    (M, "DELETE `n1` FROM `n1` INNER JOIN n2 ON n1.x = n2.x WHERE n2.y = 1", "n1"),
+    (M, "DELETE s.n1 FROM s.n1, n2", "s.n1"),
+    (M, "DELETE n1 FROM n2 n1 JOIN n3", None),
+    (M, "DELETE n1 FROM n2 AS n1, n1 AS n2", None),
+    (M, "DELETE n1 FROM n1 n2 JOIN n3 n1", None),
+    (M, "DELETE n1 FROM n1.n2 JOIN n3 n1", None),
+    (M, "DELETE n1 FROM n1 PARTITION (n3) n2 JOIN n3 n1", None),
+    (M, "DELETE n1, n2 FROM n1 JOIN n2", None),
+    (M, "INSERT INTO n1 SELECT * FROM n2 FOR UPDATE", "n1"),
+    (S, "UPDATE OR REPLACE 'n1' SET x = (SELECT 1 FROM n2)", "n1"),
+    (S, "INSERT OR REPLACE INTO [n1] VALUES (1)", "n1"),
 ]
 
 
-@pytest.mark.parametrize(
-    "vendor, text, targets",
-    [(v, *row[1:]) for row in WRITES for v in (row[0] if isinstance(row[0], tuple) else (row[0],))],
-)
-def test_writes(vendor, text, targets):
+@pytest.mark.parametrize("vendor, text, targets", of_each(TARGETS))
+def test_targets(vendor, text, targets):
     statement = analyse(text, vendor)
 
     assert statement.effect is Effect.WRITE
-    assert statement.obstacle is not None
-    if targets is None:
-        assert statement.targets is None
-        assert "a" in statement.names
-    else:
-        assert statement.targets == frozenset((s, n.replace("\xa0", " ")) for s, n in _split(targets))
+    assert statement.targets == (None if targets is None else names(targets))
+    assert {name for _, name in statement.targets or ()} <= statement.names
 
 
-def _split(targets: str):
-    return [tuple(t.split(".")) if "." in t else (None, t) for t in targets.split(" ")]
+def test_a_name_that_postgresql_cuts():
+    long = "n" * 70
+    statement = analyse(f"WITH x AS (SELECT delete FROM n1) DELETE FROM {long}", P)
 
-
-OTHERS = [
-    (ALL, "", Effect.HARMLESS),
-    (ALL, " ; -- x", Effect.HARMLESS),
-    (ALL, "what is this", Effect.OPAQUE),
-    (ALL, "UPDATE a SET x = 'no end", Effect.OPAQUE),
-    (ALL, "SELECT 1; what", Effect.OPAQUE),
-    (ALL, "CREATE TABLE a (x integer)", Effect.SCHEMA),
-    (ALL, "ALTER TABLE a ADD x integer", Effect.SCHEMA),
-    (ALL, "DROP VIEW a", Effect.SCHEMA),
-    (ALL, "CREATE TEMPORARY TABLE a (x integer)", Effect.SESSION),
-    (ALL, "BEGIN", Effect.TRANSACTION),
-    (ALL, "COMMIT", Effect.TRANSACTION),
-    (ALL, "ROLLBACK TO SAVEPOINT a", Effect.TRANSACTION),
-    (ALL, "SAVEPOINT a", Effect.TRANSACTION),
-    (ALL, "EXPLAIN SELECT 1", Effect.HARMLESS),
-    (ALL, "BEGIN; UPDATE a SET x = 1; COMMIT", Effect.OPAQUE),
-    (P, "EXPLAIN ANALYZE UPDATE a SET x = 1", Effect.OPAQUE),
-    (P, "EXPLAIN (ANALYZE) CREATE TABLE b AS SELECT 1", Effect.OPAQUE),
-    (P, "EXPLAIN UPDATE a SET x = 1", Effect.HARMLESS),
-    (P, "DO $$ BEGIN END $$", Effect.OPAQUE),
-    (P, "CALL p()", Effect.OPAQUE),
-    (P, "EXECUTE p", Effect.OPAQUE),
-    (P, "SELECT * INTO b FROM a", Effect.OPAQUE),
-    (P, "COPY a TO STDOUT", Effect.HARMLESS),
-    (P, "COPY (SELECT * FROM a) TO STDOUT", Effect.HARMLESS),
-    (P, "COPY (DELETE FROM a RETURNING *) TO STDOUT", Effect.OPAQUE),
-    (P, "COPY", Effect.HARMLESS),
-    (P, "VACUUM a", Effect.HARMLESS),
-    (P, "NOTIFY a", Effect.HARMLESS),
-    (P, "PREPARE TRANSACTION 'a'", Effect.TRANSACTION),
-    (P, "COMMIT PREPARED 'a'", Effect.OPAQUE),
-    (P, "SET search_path TO a", Effect.SESSION),
-    (P, "SET LOCAL a.b = 'c'", Effect.SESSION),
-    (P, "RESET ALL", Effect.SESSION),
-    (P, "DISCARD ALL", Effect.SESSION),
-    (P, "SELECT set_config('a.b', %s, false)", Effect.SESSION),
-    (P, "SET statement_timeout = 1", Effect.HARMLESS),
-    (P, "CREATE TEMP VIEW a AS SELECT 1", Effect.SESSION),
-    (P, "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END", Effect.SCHEMA),
-    (M, "CREATE TRIGGER t AFTER UPDATE ON a FOR EACH ROW BEGIN UPDATE b SET x = 1; SET @y = 2; END", Effect.SCHEMA),
-    (M, "CREATE PROCEDURE p() BEGIN START TRANSACTION; DELETE FROM a; COMMIT; END", Effect.SCHEMA),
-    (M, "RENAME TABLE a TO b", Effect.SCHEMA),
-    (M, "SET @x = 1", Effect.HARMLESS),
-    (M, "SET @@sql_mode = ''", Effect.SESSION),
-    (M, "SET foreign_key_checks = 0", Effect.HARMLESS),
-    (M, "SET foreign_key_checks = 0, time_zone = '+00:00'", Effect.SESSION),
-    (M, "SET @x = 1, sql_mode = 'ANSI_QUOTES'", Effect.SESSION),
-    (M, "SET autocommit = 0", Effect.TRANSACTION),
-    (M, "SELECT 1 INTO @x", Effect.OPAQUE),
-    (M, "/*! UPDATE a SET x = 1 */", Effect.OPAQUE),
-    (M, "LOAD DATA INFILE 'x' INTO TABLE a", Effect.OPAQUE),
-    (M, "HANDLER a OPEN", Effect.OPAQUE),
-    (M, "ANALYZE UPDATE a SET x = 1", Effect.OPAQUE),
-    (M, "ANALYZE TABLE a", Effect.HARMLESS),
-    (M, "USE b", Effect.SESSION),
-    (M, "XA COMMIT 'a'", Effect.OPAQUE),
-    (S, "CREATE TRIGGER t AFTER UPDATE ON a BEGIN UPDATE b SET x = 1; END", Effect.SCHEMA),
-    (S, "PRAGMA foreign_keys = ON", Effect.HARMLESS),
-    (S, "PRAGMA writable_schema = 1", Effect.SESSION),
-    (S, "ATTACH 'x' AS b", Effect.SESSION),
-]
+    assert statement.targets is None
+    assert "n" * 63 in statement.names
 
 
 @pytest.mark.parametrize(
-    "vendor, text, effect",
-    [(v, *row[1:]) for row in OTHERS for v in (row[0] if isinstance(row[0], tuple) else (row[0],))],
+    "vendor, text, calls",
+    [
+        (ALL, "SELECT f(1), s.g (2), x IN (1) FROM a WHERE (y) = 1", "f g"),
+        (ALL, "WITH f (x) AS (SELECT 1) SELECT f(1), g(2) FROM f", "f g"),
+        (ALL, "WITH f (x) AS (SELECT 1) SELECT * FROM f", ""),
+        (P, "SELECT * FROM g() AS f (x, y), unnest(z) WITH ORDINALITY AS h (i)", "g unnest"),
+        (P, 'SELECT "f"(1), "select"(2)', "f select"),
+        (S, "SELECT interval(1), key(2), count(*) FILTER (WHERE x) OVER (ORDER BY (y))", "count interval key"),
+        (ALL, "INSERT INTO f (x) SELECT f(1)", "f"),
+        (ALL, "INSERT INTO f (x) SELECT 1", ""),
+    ],
 )
-def test_others(vendor, text, effect):
-    statement = analyse(text, vendor)
+def test_calls(vendor, text, calls):
+    for one in vendor if vendor is ALL else (vendor,):
+        assert analyse(text, one).calls == set(calls.split())
 
-    assert statement.effect is effect
-    assert statement.obstacle is not None
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("SELECT a FROM b ORDER BY c", {"a", "b", "c", "by"}),
+        ('SELECT "order" FROM "a" ORDER BY "group"', {"order", "a", "group", "by"}),
+        ("SELECT a.order FROM s.group", {"order", "a", "s", "group"}),
+    ],
+)
+def test_reserved_words_are_no_names(text, found):
+    assert analyse(text, P).names == found
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_texts_that_are_too_long_are_opaque(vendor):
+    text = "SELECT 1 --" + "x" * LONGEST_TEXT
+
+    assert analyse(text[:LONGEST_TEXT], vendor).effect is Effect.READ
+    assert analyse(text, vendor).effect is Effect.OPAQUE
+
+
+@pytest.mark.parametrize(
+    "text, table",
+    [
+        ("CREATE TEMP TABLE n1 (x integer)", "n1"),
+        ("CREATE LOCAL TEMPORARY TABLE IF NOT EXISTS s.N1 AS SELECT 1", "n1"),
+        ("SELECT * INTO TEMP n1 FROM n2", "n1"),
+        ("SELECT * INTO LOCAL TEMPORARY TABLE n1 FROM n2", "n1"),
+        ("SELECT * INTO n1 FROM n2", None),
+        ("CREATE TEMP VIEW n1 AS SELECT 1", None),
+        ("CREATE TABLE n1 (temp integer)", None),
+    ],
+)
+def test_temporary_tables(text, table):
+    assert analyse(text, P).creates == table
+
+
+def test_sequences_of_mariadb():
+    for word in ("NEXT", "PREVIOUS"):
+        assert analyse(f"SELECT {word} VALUE FOR n1", M).obstacle == reasons.SEQUENCE
+    assert analyse("SELECT next, value FROM n1", M).obstacle is None
+
+
+def test_operators():
+    assert analyse("SELECT a @> b, c = d, e <-> f", P).operators == {"@>", "<->"}
+    assert analyse("SELECT 1; SELECT a @> b", P).operators == {"@>"}
+
+
+@pytest.mark.parametrize(
+    "text, commits",
+    [
+        ("TRUNCATE a", True),
+        ("CREATE TABLE a (x integer)", True),
+        ("LOCK TABLES a READ", True),
+        ("INSERT INTO a VALUES (1)", False),
+        ("SELECT 1", False),
+        ("SELECT 1; DROP TABLE a", True),
+    ],
+)
+def test_what_mysql_commits_before(text, commits):
+    assert analyse(text, M).commits is commits
+    assert not analyse(text, P).commits
 
 
 def test_temporary_triggers_and_views_hide_what_is_written():
