@@ -63,7 +63,6 @@ _FOREIGN_KEYS = """
     WHERE contype = 'f' AND (confdeltype NOT IN ('a', 'r') OR confupdtype NOT IN ('a', 'r'))
 """
 _INHERITANCE = "SELECT inhparent, inhrelid FROM pg_inherits"
-_TRIGGERS = "SELECT tgrelid, tgfoid FROM pg_trigger WHERE NOT tgisinternal"
 _RULES = """
     SELECT ev_class, pg_get_ruledef(oid) FROM pg_rewrite WHERE rulename <> '_RETURN'
 """
@@ -89,22 +88,21 @@ _OPERATORS = f"""
     WHERE {_OWN.format("o")}
 """
 _CASTS = "SELECT castfunc::oid FROM pg_cast WHERE castfunc >= 16384"
-# Functions that run when rows are written: in defaults, CHECK constraints, policies, domains. Built-in ones are in no
-# dependency. Nothing that indexes and generated columns call may change anything.
+# Functions that run when rows are written: of triggers and their WHEN, in defaults and CHECK constraints.
+# Built-in ones are in no dependency. Nothing that indexes and generated columns call may change anything.
 _RUN_BY_WRITES = """
     WITH uses AS (
         SELECT d.classid, d.objid, coalesce(o.oprcode::oid, d.refobjid) AS function
         FROM pg_depend d LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
         WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
-          AND d.classid IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_policy'::regclass,
-                            'pg_type'::regclass)
+          AND d.classid IN ('pg_trigger'::regclass, 'pg_attrdef'::regclass, 'pg_constraint'::regclass)
     )
+    SELECT tgrelid, function FROM uses JOIN pg_trigger t ON t.oid = objid WHERE classid = 'pg_trigger'::regclass
+    UNION
     SELECT adrelid, function FROM uses JOIN pg_attrdef a ON a.oid = objid WHERE classid = 'pg_attrdef'::regclass
     UNION
     SELECT conrelid, function FROM uses JOIN pg_constraint c ON c.oid = objid
     WHERE classid = 'pg_constraint'::regclass AND contype = 'c' AND conrelid <> 0
-    UNION
-    SELECT polrelid, function FROM uses JOIN pg_policy p ON p.oid = objid WHERE classid = 'pg_policy'::regclass
 """
 # Domains, by their conditions and defaults.
 _CALLING = """
@@ -212,7 +210,7 @@ def load(connection: Any) -> Facts:
         casts = [functions.get(oid) for (oid,) in rows(_CASTS)]
         bodies = [
             (names[relation], functions[oid].code)
-            for relation, oid in rows(_TRIGGERS) + rows(_RUN_BY_WRITES)
+            for relation, oid in rows(_RUN_BY_WRITES)
             if relation in names and oid in functions
         ]
         # What stands before the words that count: CREATE RULE name AS ON INSERT TO view WHERE … DO INSTEAD

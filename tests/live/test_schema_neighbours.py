@@ -160,6 +160,20 @@ def test_a_cascade_there(world, other, queries):
     there.assert_fresh()
 
 
+def test_a_cascade_there_that_comes_back(world, other, queries):
+    here = connection.settings_dict["NAME"]
+    world.make(
+        f"ALTER TABLE {other}.t ADD FOREIGN KEY (ref) REFERENCES {here}.a (id) ON DELETE CASCADE",
+        f"ALTER TABLE c ADD FOREIGN KEY (ref) REFERENCES {other}.t (id) ON DELETE CASCADE",
+    )
+    there, back, kept = Elsewhere(queries), world.reading("c"), world.reading("b")
+    execute("DELETE FROM a WHERE id = 1")
+
+    there.assert_fresh()
+    back.assert_fresh()
+    kept.assert_hit()
+
+
 def test_a_key_there_without_an_action(world, other, queries):
     world.make(f"ALTER TABLE {other}.t ADD FOREIGN KEY (ref) REFERENCES {connection.settings_dict['NAME']}.a (id)")
     there = Elsewhere(queries)

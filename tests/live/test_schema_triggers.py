@@ -98,6 +98,20 @@ def test_what_is_read_alone_is_retired_as_well(world):
 
 
 @only_postgresql
+@pytest.mark.parametrize("condition", ["change_c() > 0", "NEW.ref @! 1"])
+def test_a_condition_that_writes(world, condition):
+    world.make(
+        "CREATE FUNCTION change_c() RETURNS integer LANGUAGE sql AS $$ UPDATE c SET ref = ref + 1; SELECT 1 $$",
+        "CREATE FUNCTION compare(n integer, m integer) RETURNS boolean LANGUAGE sql AS $$ SELECT change_c() > 0 $$",
+        "CREATE OPERATOR @! (FUNCTION = compare, LEFTARG = integer, RIGHTARG = integer)",
+        function("react", TOUCH_B),
+        f"CREATE TRIGGER react AFTER UPDATE ON a FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION react()",
+    )
+
+    world.check("UPDATE a SET name = 'new'", changed="a b c", kept="d")
+
+
+@only_postgresql
 def test_statement(world):
     world.make(
         function("react", TOUCH_B),
