@@ -60,7 +60,7 @@ _SEMICOLON = (Kind.PUNCTUATION, ";")
 
 
 def analyse(text: str, vendor: str) -> Statement:
-    """What ``text`` is by the rules of ``vendor`` (one of :data:`ormcache.sql.lexer.VENDORS`, or OTHER). Never raises."""
+    """What ``text`` is by the rules of ``vendor``: :data:`~ormcache.sql.lexer.VENDORS` or OTHER. Never raises."""
     tokens = lex_other(text) if vendor == OTHER else lex(text, vendor)
     if tokens is None:
         return Statement(Effect.OPAQUE, _digest_of_text(text), obstacle=reasons.NOT_UNDERSTOOD)
@@ -74,9 +74,14 @@ def _analysed(tokens: list[Token], vendor: str) -> Statement:
         return Statement(Effect.HARMLESS, digest, obstacle=reasons.NOT_A_READ)
     statements = [_analyse_one(part, vendor, digest) for part in parts]
     statement = statements[0] if len(statements) == 1 else _together(statements, vendor, digest)
-    if vendor == "mysql" and any(part[0][1].lower() in _COMMITTING_WORDS for part in parts):
+    if vendor == "mysql" and any(map(_commits, parts)):
         statement = replace(statement, commits=True)
     return statement
+
+
+def _commits(tokens: list[Token]) -> bool:
+    first, *rest = (text.lower() for _, text in tokens[:2])
+    return first in _COMMITTING_WORDS and not (first == "begin" and rest == ["not"])  # BEGIN NOT ATOMIC
 
 
 def digest_of(tokens: Sequence[Token]) -> bytes:

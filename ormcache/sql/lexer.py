@@ -30,8 +30,8 @@ Token = tuple[Kind, str]
 
 VENDORS = ("postgresql", "mysql", "sqlite")
 
-#: Longer texts, and those in more pieces, are not read at all. Up to here a text takes half a second at most, all of its
-#: analysis counted, and no other thread of the process runs meanwhile. Lists of parameters are cut before.
+#: Longer texts, and those in more pieces, are not read at all. Up to here a text takes half a second at most, all of
+#: its analysis counted, and no other thread of the process runs meanwhile. Lists of parameters are cut before.
 LONGEST_TEXT = 1 << 20
 MOST_PIECES = 100_000
 

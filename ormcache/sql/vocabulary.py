@@ -117,7 +117,7 @@ _MYSQL = """
 # django_*: the functions that Django registers with every SQLite connection. date(), datetime(), strftime() and their
 # kin are missing on purpose: without an argument, or with 'now' in one, they read the clock.
 _SQLITE = """
-    any_value bit_xor bitxor bool_and bool_or concat format glob group_concat instr json json_array
+    any_value bit_and bit_or bit_xor bitxor bool_and bool_or concat format glob group_concat instr json json_array
     json_array_length json_each json_extract json_group_array json_group_object json_insert json_object json_patch
     json_quote json_remove json_replace json_set json_tree json_type json_valid jsonb jsonb_extract likelihood
     likely like median nullif octet_length printf quote soundex space std stddev stddev_pop stddev_samp string_agg

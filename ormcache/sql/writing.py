@@ -11,15 +11,15 @@ from ormcache.sql.vocabulary import WRITING_WORDS
 
 _OPEN, _COMMA, _DOT = (Kind.PUNCTUATION, "("), (Kind.PUNCTUATION, ","), (Kind.PUNCTUATION, ".")
 
-#: What can stand between the first word and the relation, apart from SQLite's OR with what it is followed by
-_MODIFIERS = {
-    "postgresql": frozenset({"only"}),
-    "mysql": frozenset("low_priority delayed high_priority ignore quick".split()),
-    "sqlite": frozenset[str](),
-}
+#: What can stand between MySQL's first word and INTO, FROM or the relation; elsewhere they are names
+_MODIFIERS = frozenset("low_priority delayed high_priority ignore quick".split())
 #: Words before UPDATE, INSERT and DELETE where they continue a statement: ON CONFLICT DO UPDATE, ON DUPLICATE KEY
 #: UPDATE, WHEN MATCHED THEN DELETE, FOR UPDATE, FOR NO KEY UPDATE
 _CONTINUED = frozenset({"do", "key", "then", "for"})
+
+
+#: What follows a relation that has no alias
+_BEHIND_RELATION = (["inner"], ["left"], ["right"], ["cross"], ["natural"], ["join"], ["straight_join"], ["where"])
 
 
 def write(tokens: list[Token], words: list[str], first: str, vendor: str, digest: bytes) -> Statement:
@@ -108,16 +108,15 @@ def _target(tokens: list[Token], words: list[str], at: int, vendor: str) -> dict
     """What INSERT, REPLACE, UPDATE, DELETE or MERGE at this place changes."""
     first = words[at]
     at += 1
-    modifiers = _MODIFIERS[vendor]
     if vendor == "sqlite" and words[at : at + 1] == ["or"]:
         at += 2
-    while vendor == "mysql" and words[at : at + 1] and words[at] in modifiers:
+    while vendor == "mysql" and at < len(words) and words[at] in _MODIFIERS:
         at += 1
     between = "from" if first == "delete" else "into"
     if words[at : at + 1] == [between]:
         at += 1
     elif first == "delete":
-        return None  # MySQL: DELETE a, b FROM …
+        return _joined(tokens, words, at)
     if vendor == "postgresql" and words[at : at + 1] == ["only"]:
         at += 1
         at += tokens[at : at + 1] == [_OPEN]
@@ -133,6 +132,19 @@ def _one(tokens: list[Token], at: int) -> dict[Name, int] | None:
         return None
     name, last = name_at(tokens, at)
     return {name: last}
+
+
+def _joined(tokens: list[Token], words: list[str], at: int) -> dict[Name, int] | None:
+    """MySQL's DELETE a FROM a JOIN …, as Django writes it. Any other name before FROM can be an alias."""
+    found = _one(tokens, at)
+    if found is None:
+        return None
+    ((_, last),) = found.items()
+    again, after = last + 2, 2 * last + 3 - at
+    if words[last + 1 : again] != ["from"] or tokens[again:after] != tokens[at : last + 1]:
+        return None
+    plain = words[after : after + 1] in _BEHIND_RELATION or tokens[after : after + 1] in ([], [_COMMA])
+    return found if plain else None
 
 
 def _listed(tokens: list[Token], words: list[str], at: int, vendor: str) -> dict[Name, int] | None:

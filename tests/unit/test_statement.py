@@ -207,6 +207,9 @@ def test_operators():
         ("INSERT INTO a VALUES (1)", False),
         ("SELECT 1", False),
         ("SELECT 1; DROP TABLE a", True),
+        ("BEGIN", True),
+        ("BEGIN NOT ATOMIC UPDATE a SET x = 1; END", False),
+        ("BEGIN NOT ATOMIC UPDATE a SET x = 1; START TRANSACTION; END", True),
     ],
 )
 def test_what_mysql_commits_before(text, commits):
