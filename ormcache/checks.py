@@ -144,9 +144,7 @@ def _unknown_vendor(alias: str, connection: Any) -> Iterator[checks.CheckMessage
             f"The catalog of the database {alias!r} cannot be read, because ormcache does not know its kind "
             f"({connection.vendor}): what triggers, rules and functions do to other tables is not seen.",
             hint="Name in BLACKLIST each table that something in the database itself changes, or in ONLY those that "
-            "nothing does, and silence this check. Views are not cached. Wholly known are "
-            + ", ".join(READERS)
-            + ".",
+            "nothing does, and silence this check. Views are not cached. Wholly known are " + ", ".join(READERS) + ".",
             id="ormcache.W002",
         )
 

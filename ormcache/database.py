@@ -19,7 +19,7 @@ from ormcache.catalog import EPOCH, SCHEMA, Catalog, Server, Standpoint, reader_
 from ormcache.conf import Config
 from ormcache.local import Local
 from ormcache.pending import Pending
-from ormcache.planning import Plan, Planner, blind_plan
+from ormcache.planning import Plan, Planner, blind_plan, needs_catalog
 from ormcache.selection import Selection
 from ormcache.sql import Statement, analyse
 from ormcache.stamps import FORMAT, Stamps
@@ -161,6 +161,17 @@ class Database:
         return version is not None and version == self._catalog_version
 
     # Plans ------------------------------------------------------------------------
+
+    def provisional_plan(self, sql: str, standpoint: Standpoint) -> Plan | None:
+        """The plan of a text by a catalog that is out of date, if that is good enough."""
+        with self._lock:
+            planner = self._planner
+        if planner is None:
+            return None
+        statement = analyse(sql, self.vendor)
+        if needs_catalog(sql, statement, self.vendor):
+            return None
+        return planner.plan(statement, planner.catalog.seen_from(standpoint))
 
     def plan(self, sql: str, standpoint: Standpoint = ANYWHERE) -> tuple[Plan, bytes]:
         """The plan of a text, and what distinguishes it from other texts of the same plan."""

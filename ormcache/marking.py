@@ -119,7 +119,9 @@ class Marking:
         return self._closure(database, relations) - relations
 
     def _closure(self, database: Database, relations: frozenset[str]) -> frozenset[str]:
-        return frozenset().union(*(database.closure(relations, standpoint) for standpoint in self._transaction.standpoints))
+        return frozenset().union(
+            *(database.closure(relations, standpoint) for standpoint in self._transaction.standpoints)
+        )
 
     def tell(self, relations: frozenset[str]) -> None:
         """Tell whoever listens that results of these are retired."""

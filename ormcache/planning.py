@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -89,6 +90,8 @@ class Planner:
                 schema, name = source
                 system = schema in _SYSTEM_SCHEMAS or name.startswith(_SYSTEM_PREFIXES)
                 return reasons.SYSTEM_CATALOG if system else reasons.UNKNOWN_RELATION
+        if scope.reads_clock(statement, relations):
+            return reasons.CLOCK
         unrepeatable = scope.obstacle_of_calls(scope.called(statement))
         if unrepeatable:
             return unrepeatable
@@ -131,6 +134,23 @@ def blind_plan(sql: str, vendor: str) -> Plan:
         statement, reasons.UNIDENTIFIED, frozenset(), (), written, frozenset(), not safe, quiet=False, catalog=None
     )
 
+
+def needs_catalog(sql: str, statement: Statement, vendor: str) -> bool:
+    """Does the catalog of now decide what running ``sql`` means?
+
+    Not for a change of the schema that runs no query: it retires everything. A migration is a row of them.
+    """
+    if statement.effect is Effect.SCHEMA:
+        # On MySQL a name with a dot could lead to a database that was made since.
+        return _RUNNING.search(sql) is not None or (vendor == "mysql" and "." in sql)
+    if statement.effect is Effect.READ:
+        asks_system = bool(statement.sources) and all(schema in _SYSTEM_SCHEMAS for schema, _ in statement.sources)
+        return not (asks_system and statement.calls <= REPEATABLE[vendor] | {"database"})
+    return statement.effect is not Effect.HARMLESS or not statement.calls <= REPEATABLE[vendor]
+
+
+#: Words with which a change of the schema runs a query
+_RUNNING = re.compile(r"\b(?:select|values|execute|call|as\s+table)\b", re.IGNORECASE)
 
 _QUIET = frozenset({Effect.READ, Effect.HARMLESS, Effect.WRITE})
 _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "mysql", "performance_schema", "sys"})

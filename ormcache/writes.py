@@ -189,12 +189,16 @@ class Writes:
     def _plan(self, database: Database, sql: Any, cursor: Any = None) -> Plan:
         if type(sql) is not str:
             sql = self._as_text(sql)
+        standpoint = self._state.standpoint(cursor)
         if not database.has_catalog:
+            plan = database.provisional_plan(sql, standpoint)
+            if plan is not None:
+                self.transaction.planned(plan.catalog, standpoint)
+                return plan
             # What this transaction would be shown of the schema can be older than the stamps.
             if self.transaction.in_old_snapshot or not database.has_loaded(self._connection):
                 self.transaction.planned(None, ANYWHERE)
                 return database.blind_plan(sql)
-        standpoint = self._state.standpoint(cursor)
         plan = database.plan(sql, standpoint)[0]
         self.transaction.planned(plan.catalog, standpoint)
         return plan

@@ -43,6 +43,7 @@ class Catalog:
                 functions=self._functions,
                 reach=self._reach,
                 neighbours=self._neighbours,
+                times=self._facts.times,
                 obstacle=self._facts.obstacle,
             )
         return scope

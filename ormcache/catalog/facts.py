@@ -105,5 +105,7 @@ class Facts:
     path: Path = None
     #: folded name of another database that statements can reach → the names of such databases
     neighbours: Mapping[str, Collection[str]] = field(default_factory=dict)
+    #: relation → its columns, folded, whose values are completed by the date of today where a date is expected
+    times: Mapping[str, frozenset[str]] = field(default_factory=dict)
     #: why no result at all can be kept
     obstacle: str | None = None

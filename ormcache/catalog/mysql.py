@@ -37,6 +37,11 @@ _RELATIONS = """
     SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES
     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE NOT IN ('TEMPORARY', 'TEMPORARY SEQUENCE')
 """
+# https://dev.mysql.com/doc/refman/8.4/en/date-and-time-type-conversion.html
+_TIMES = """
+    SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS
+    WHERE TABLE_SCHEMA = DATABASE() AND DATA_TYPE = 'time'
+"""
 _VIEWS = "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE()"
 _ACTIONS = """
     SELECT REFERENCED_TABLE_NAME, CONSTRAINT_SCHEMA, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
@@ -133,6 +138,9 @@ def load(connection: Any) -> Facts:
                 for parent, *_ in leaving
                 for *_, child in returning
             ]
+        times: dict[str, set[str]] = {}
+        for table, column in rows(_TIMES):
+            times.setdefault(table, set()).add(column.lower())
         return Facts(
             relations=relations,
             views={name: text or None for name, text in rows(_VIEWS)},
@@ -143,6 +151,7 @@ def load(connection: Any) -> Facts:
             functions=[_function(*row) for row in rows(_ROUTINES)],
             schemas=frozenset({schema}),
             neighbours=others,
+            times={table: frozenset(columns) for table, columns in times.items()},
         )
 
 

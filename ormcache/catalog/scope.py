@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ormcache import reasons
 from ormcache.catalog.facts import ANYTHING, EPOCH, Code
@@ -11,7 +11,7 @@ from ormcache.catalog.lookup import Index, Lookup
 from ormcache.catalog.neighbours import Neighbours
 from ormcache.catalog.views import Views
 from ormcache.sql import Name, Statement, Stored
-from ormcache.sql.vocabulary import RUN_SQL
+from ormcache.sql.vocabulary import COMPLETE_TIMES, RUN_SQL
 
 
 class Reach:
@@ -54,6 +54,7 @@ class Scope:
         functions: Functions,
         reach: Reach,
         neighbours: Neighbours,
+        times: Mapping[str, frozenset[str]],
         obstacle: str | None,
     ) -> None:
         self._index = index
@@ -62,6 +63,7 @@ class Scope:
         self._functions = functions
         self._reach = reach
         self._neighbours = neighbours
+        self._times = times
         self._obstacle = obstacle
         self._closures: dict[str, frozenset[str]] = {}
 
@@ -94,9 +96,12 @@ class Scope:
                 if relation.obstacle != reasons.FOREIGN_TABLE or not listed(name):
                     return relation.obstacle
         for name in sorted(relations):
-            obstacle = self._views.obstacle(name) if name in self._views else None
-            if obstacle is not None:
-                return obstacle
+            if name in self._views:
+                obstacle = self._views.obstacle(name)
+                if obstacle is not None:
+                    return obstacle
+                if any(one is not None and self.reads_clock(one, relations) for one in self._views.statements(name)):
+                    return reasons.CLOCK
         return self._obstacle
 
     def called(self, statement: Statement) -> frozenset[str]:
@@ -106,6 +111,12 @@ class Scope:
     def obstacle_of_calls(self, calls: Iterable[str]) -> str | None:
         """Why the answers of these functions cannot be kept, or None if they are repeatable."""
         return self._functions.obstacle(calls)
+
+    def reads_clock(self, statement: Statement, relations: Iterable[str]) -> bool:
+        """MySQL: could a time of day in these relations be taken for one of today?"""
+        if not self._times or statement.calls.isdisjoint(COMPLETE_TIMES):
+            return False
+        return any(not statement.names.isdisjoint(self._times.get(relation, ())) for relation in relations)
 
     # Writing ------------------------------------------------------------------------
 
@@ -126,7 +137,13 @@ class Scope:
     def effects_of_calls(self, calls: Iterable[str]) -> set[str]:
         """What calling these functions may change by their own statements, or anything."""
         calls = set(calls)
-        return self._changed_by(self._functions.codes(calls)) | (set() if RUN_SQL.isdisjoint(calls) else set(ANYTHING))
+        elsewhere = self._called_elsewhere(calls)
+        found = self._changed_by(self._functions.codes(calls)) | elsewhere
+        return found | ANYTHING if elsewhere or not RUN_SQL.isdisjoint(calls) else found
+
+    def _called_elsewhere(self, calls: Iterable[str]) -> set[str]:
+        """What stands for the databases whose functions are called."""
+        return self._neighbours.named({call.partition(".")[0] for call in calls if "." in call})
 
     def neighbours(self, names: frozenset[str]) -> set[str]:
         """What stands for the other databases among these folded identifiers."""
@@ -141,7 +158,9 @@ class Scope:
     def calls_set_session(self, calls: Iterable[str]) -> bool:
         """Could one of these functions change settings of the session?"""
         calls = set(calls)
-        return not RUN_SQL.isdisjoint(calls) or self._functions.sets_session(self._functions.codes(calls))
+        if self._called_elsewhere(calls) or not RUN_SQL.isdisjoint(calls):
+            return True
+        return self._functions.sets_session(self._functions.codes(calls))
 
     def reading_sets_session(self, relations: Iterable[str]) -> bool:
         """Could a view among these relations change settings of the session?"""

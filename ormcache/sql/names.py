@@ -42,7 +42,10 @@ def names_and_calls(
             # "a AS b (c)" names columns, "CAST(a AS b (1))" a type.
             if at > 1 and words[at - 2] == "as":
                 continue
-            if before is Kind.QUOTED:
+            if vendor == "mysql" and at > 2 and tokens[at - 2] == _DOT:
+                # The function of a database, never a built-in one of that name.
+                calls.add(f"{tokens[at - 3][1].lower()}.{name.lower()}")
+            elif before is Kind.QUOTED:
                 calls.add(name.lower())
             elif before is Kind.WORD and words[at - 1] not in vocabulary.NOT_CALLED[vendor]:
                 calls.add(words[at - 1])

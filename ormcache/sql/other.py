@@ -60,7 +60,7 @@ _OBSTACLES = {
 
 
 def as_everywhere(statement: Statement, tokens: list[Token]) -> Statement:
-    """What remains of ``statement``, the analysis of ``tokens`` by the model's rules, for a database of another kind."""
+    """What remains of the analysis of ``tokens`` by the model's rules, for a database of another kind."""
     words = [text.lower() if kind is Kind.WORD else "" for kind, text in tokens]
     effect = statement.effect
     if effect is Effect.READ:
@@ -95,7 +95,7 @@ def _set(tokens: list[Token], words: list[str]) -> SessionChange:
             return SessionChange(None, None, followed=False)
         changes.append(SessionChange(words[at], (values[0][1],), isolation="isolation" in words[at]))
         at += 3
-    if not changes or words[0] == "alter" and words[2:3] != ["set"]:
+    if not changes or (words[0] == "alter" and words[2:3] != ["set"]):
         return SessionChange(None, None, followed=False)
     return replace(changes[0], also=tuple(changes[1:]))
 

@@ -269,6 +269,9 @@ def spelled(tokens: Sequence[Token]) -> tuple[str | Parameter, ...]:
     return tuple(found)
 
 
+#: Settings that one SELECT may set to be followed
+MOST_AT_ONCE = 50
+
 # set_config() ---------------------------------------------------------------------------------
 
 
@@ -285,6 +288,8 @@ def set_config(tokens: list[Token], words: list[str]) -> SessionChange | None:
 def _set_configs(tokens: list[Token], words: list[str]) -> list[SessionChange | None] | None:
     """What each of them sets, or None where anything but calls with plain arguments stands in the list."""
     pieces = spelled(tokens)
+    if pieces.count("set_config") > MOST_AT_ONCE:
+        return None
     changes: list[SessionChange | None] = []
     for start, end in _parts(tokens, 1):
         at = start + 2 if pieces[start : start + 2] == ("pg_catalog", ".") else start

@@ -51,7 +51,7 @@ class Statement:
     names: frozenset[str] = frozenset()  # every identifier, wherever it stands
     sources: frozenset[Name] = frozenset()  # what stands where a relation is read
     targets: frozenset[Name] | None = None  # what a write changes; None: any of the names
-    calls: frozenset[str] = frozenset()  # what is called, or may be
+    calls: frozenset[str] = frozenset()  # what is called, or may be; of MySQL's with "database." if the text has it
     operators: frozenset[str] = frozenset()  # runs of operator characters, COMMON_OPERATORS left out
     obstacle: str | None = None  # why a read cannot be kept
     session: SessionChange | None = None

@@ -446,6 +446,36 @@ def test_a_transaction_of_sqlite_under_way(never_cached):
 
 
 @only_mysql
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "CAST(opens AS datetime(6))",
+        "DATE(opens)",
+        "COALESCE(opens, since)",
+        "YEAR(days.opens)",
+        "DATEDIFF(opens, since)",
+    ],
+)
+def test_a_time_of_day_that_is_taken_for_one_of_today(ddl, never_cached, expression):
+    ddl("CREATE TABLE days (id bigint PRIMARY KEY, opens time, since datetime)", "DROP TABLE days")
+    ddl(f"CREATE VIEW today AS SELECT id, {expression} AS moment FROM days", "DROP VIEW today")
+    table = model_of("days")
+    never_cached(lambda: list(table.objects.annotate(moment=raw(expression)).values_list("moment")), reasons.CLOCK)
+    view = model_of("today", moment=CharField())
+    never_cached(lambda: list(view.objects.values_list("moment")), reasons.CLOCK)
+
+
+@only_mysql
+def test_a_time_of_day_that_is_left_as_it_is(ddl, queries):
+    ddl("CREATE TABLE days (id bigint PRIMARY KEY, opens time, since datetime)", "DROP TABLE days")
+    table = model_of("days", opens=models.TimeField(), since=models.DateTimeField())
+    for read in (table.objects.all(), table.objects.annotate(year=ExtractYear("since")).values_list("year")):
+        list(read.all())
+        with queries(0):
+            list(read.all())
+
+
+@only_mysql
 def test_read_uncommitted(never_cached, monkeypatch):
     connection.close()
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"isolation_level": "read uncommitted"})

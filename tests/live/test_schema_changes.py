@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from django.db import connection, models, transaction
 
+from ormcache.database import Database
 from tests.live.reading import ENGINE, execute, not_on_mysql, not_on_sqlite, only_postgresql
 from tests.live.schema import World, made
+from tests.shop.models import Genre
 
 
 @pytest.fixture
@@ -286,3 +288,40 @@ def test_a_trigger_that_is_taken_back(world):
     reading.assert_hit()
 
     world.check("UPDATE a SET name = 'new'", changed="a", kept="b")
+
+
+# In a row ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The times that the catalog was read."""
+    read: list[int] = []
+    real = Database.load_catalog
+
+    def load(self, connection):
+        read.append(1)
+        real(self, connection)
+
+    monkeypatch.setattr(Database, "load_catalog", load)
+    return read
+
+
+def test_a_row_of_schema_changes_reads_the_catalog_once(world, loads):
+    """A migration is one. Nothing that they are about is needed before something is read or written."""
+    list(Genre.objects.all())
+    del loads[:]
+    for number in range(3):
+        execute(f"CREATE INDEX more{number} ON a (name)")
+        execute("ALTER TABLE b ADD COLUMN more%d integer" % number)
+    assert loads == []
+    list(Genre.objects.all())
+    assert loads == [1]
+
+
+@not_on_sqlite
+def test_a_schema_change_with_a_query_in_it_needs_the_catalog_of_now(world, loads):
+    execute("CREATE INDEX more ON a (name)")
+    del loads[:]
+    world.make("CREATE VIEW v AS SELECT * FROM a")
+    assert loads == [1]

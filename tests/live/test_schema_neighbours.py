@@ -231,10 +231,6 @@ def test_a_database_that_is_made_later(world, queries):
     assert "made_later" in "".join(plan_of("UPDATE made_later.t SET id = 1").written)
 
 
-BY_ITS_LAST_NAME = pytest.mark.xfail(strict=False, reason="a function is known by its last name alone")
-
-
-@BY_ITS_LAST_NAME
 @pytest.mark.parametrize("name", ["touched", "upper"])
 @pytest.mark.parametrize(
     "through", ["SELECT {call}", "SELECT * FROM v", "DO {call}", "INSERT INTO b (id) SELECT {call}"]
@@ -252,7 +248,6 @@ def test_a_function_there_that_writes(world, other, queries, name, through):
         execute(f"DROP FUNCTION {name}", using="second_plain")
 
 
-@BY_ITS_LAST_NAME
 def test_a_function_there_with_the_name_of_a_common_one_is_not_cached(world, other):
     execute("DROP FUNCTION IF EXISTS upper", using="second_plain")
     execute("CREATE FUNCTION upper(t text) RETURNS text RETURN (SELECT max(name) FROM t)", using=OTHER)

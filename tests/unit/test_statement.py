@@ -136,7 +136,9 @@ def test_a_name_that_postgresql_cuts():
 @pytest.mark.parametrize(
     "vendor, text, calls",
     [
-        (ALL, "SELECT f(1), s.g (2), x IN (1) FROM a WHERE (y) = 1", "f g"),
+        (ALL, "SELECT f(1), g (2), x IN (1) FROM a WHERE (y) = 1", "f g"),
+        (P, 'SELECT s.f(1), s."G"(2)', "f g"),
+        (M, "SELECT s.f(1), `S`.upper(2), t.x IN (1) FROM t", "s.f s.upper"),
         (ALL, "WITH f (x) AS (SELECT 1) SELECT f(1), g(2) FROM f", "f g"),
         (ALL, "WITH f (x) AS (SELECT 1) SELECT * FROM f", ""),
         (P, "SELECT * FROM g() AS f (x, y), unnest(z) WITH ORDINALITY AS h (i)", "g unnest"),

@@ -36,7 +36,7 @@ def info() -> str:
         (SimpleNamespace(info=info), False, False),
         (None, False, False),
     ],
-    ids=["idle", "open", "failed", "sqlite3 open", "sqlite3 idle", "PyMySQL open", "PyMySQL idle", "mysqlclient", "none"],
+    ids=["idle", "open", "failed", "sqlite3 open", "sqlite3 idle", "PyMySQL open", "PyMySQL idle", "mysqlclient", "-"],
 )
 def test_what_drivers_tell(driver, is_open, is_broken):
     found = transaction(driver)
