@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from django.utils.crypto import salted_hmac
 
 from ormcache import keys
-from ormcache.catalog import EPOCH, SCHEMA, Catalog, Server, Standpoint, reader_of, split_neighbour
+from ormcache.catalog import ANYWHERE, EPOCH, SCHEMA, Catalog, Server, Standpoint, reader_of, split_neighbour
 from ormcache.conf import Config
 from ormcache.local import Local
 from ormcache.pending import Pending
@@ -41,10 +41,6 @@ LONGEST_TEXT = 65_536
 _LIST, _ROW = "%s, %s, %s", "), (%s"
 _LISTS = re.compile(r"%s(?:, %s)+")
 _ROWS = re.compile(r"(\((?:%s|, |DEFAULT|NULL)*\))(?:, \1)+")
-
-
-#: Where any relation of a name can be meant
-ANYWHERE = Standpoint()
 
 
 class Database:

@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 from ormcache import reasons
+from ormcache.catalog import ANYWHERE, Standpoint
 from ormcache.keys import Unkeyable, digest, exact
 from ormcache.sql import Parameter, SessionChange, setting, split_path
 
@@ -81,6 +82,7 @@ class Session:
         self._unknown = False  # something that nobody could read may have set anything, custom settings among it
         self._asked_inside = False  # the base was asked for in a transaction that had set something
         self._authorized = False  # the user has changed: PostgreSQL's roles do not come back as they were
+        self._standpoint: Standpoint | None = None
         self._fingerprint: bytes | None = None
         self._names: tuple[tuple[str, ...] | None, str | None] | None = None  # path and user, once they were worked out
 
@@ -189,6 +191,15 @@ class Session:
                 break
         return self._base_user if self.base is not None else None
 
+    @property
+    def standpoint(self) -> Standpoint:
+        """PostgreSQL: from where its statements see the catalog."""
+        if self.obstacle is not None or self.hides:
+            return ANYWHERE
+        if self._standpoint is None:
+            self._standpoint = Standpoint(self.path, self.user)
+        return self._standpoint
+
     # Changes ----------------------------------------------------------------------
 
     def change(self, change: SessionChange, params: Any, *, in_transaction: bool) -> None:
@@ -289,6 +300,7 @@ class Session:
     def _forget_told(self) -> None:
         self._fingerprint = None
         self._names = None
+        self._standpoint = None
 
     @property
     def _has_set(self) -> bool:

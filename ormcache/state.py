@@ -19,10 +19,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from ormcache import conf, reasons, signals, tenants
-from ormcache.catalog import EVERYTHING, READERS, Server, Standpoint, reader_of
+from ormcache.catalog import ANYWHERE, EVERYTHING, READERS, Server, Standpoint, reader_of
 from ormcache.conf import Config
 from ormcache.counts import counts_of
-from ormcache.database import ANYWHERE, Database
+from ormcache.database import Database
 from ormcache.host import in_container
 from ormcache.registry import begins_alike, registry
 from ormcache.session import Session
@@ -56,9 +56,10 @@ class State:
         self._begun = b""  # the session's fingerprint when it was met
         self._generation = conf.generation
         self._prefix: tuple[Database, bytes, tuple[Any, ...], bytes] | None = None
-        self._standpoint = ANYWHERE
-        #: does a backend of the project's own do something, nobody knows what, whenever a cursor is made?
         backend: Any = type(connection)
+        #: does the backend below switch the search path for each cursor, as django-tenants and its kin do?
+        self._switches = tenants.tells_schema(backend)
+        #: does a backend of the project's own do something, nobody knows what, whenever a cursor is made?
         self._unknown_below: bool = tenants.does_unknown(backend)
         #: the search path for which the last cursor was made, where the backend below switches it
         self._made_for: tuple[str, ...] | None = None
@@ -260,20 +261,18 @@ class State:
         if session.base is None and connection.connection is not None:
             self._identified()
         fingerprint = session.fingerprint
-        schema = getattr(connection, "schema_name", None)
-        besides = (
-            # django-tenants and its kin switch the search path below anything that could be followed.
-            schema,
-            getattr(connection, "include_public_schema", None),
-            None if schema is None else tenants.coming(connection, session),
-            # Without USE_TZ, and in a session that is in UTC either way, drivers hand out naive times.
-            connection.timezone,
-        )
+        # Without USE_TZ, and in a session that is in UTC either way, drivers hand out naive times.
+        besides: tuple[Any, ...] = (connection.timezone,)
+        coming = None
+        if self._switches:
+            schema = getattr(connection, "schema_name", None)
+            coming = None if schema is None else tenants.coming(connection, session)
+            besides = (connection.timezone, schema, getattr(connection, "include_public_schema", None), coming)
         kept = self._prefix
         if kept is not None and kept[0] is database and kept[1] == fingerprint and kept[2] == besides:
             return kept[3]
         # The path that such a connection was left in is not the one in which the query would run.
-        told = fingerprint if besides[2] is None else session.fingerprint_along(besides[2])
+        told = fingerprint if coming is None else session.fingerprint_along(coming)
         prefix = database.namespace + told + repr(besides).encode("utf-8", "surrogatepass")
         self._prefix = (database, fingerprint, besides, prefix)
         return prefix
@@ -289,7 +288,7 @@ class State:
         connection, session = self._connection, self.session
         if connection.connection is not None and connection.connection is not self._learned_from:
             return None
-        if getattr(connection, "schema_name", None) is None:
+        if not self._switches or getattr(connection, "schema_name", None) is None:
             return None if self._unknown_below else session.path
         coming = tenants.coming(connection, session)
         return None if coming is None else tuple(name.lower() for name in coming)
@@ -301,7 +300,7 @@ class State:
         if connection.connection is not self._learned_from or self._unknown_below:
             return None
         path = session.path
-        if getattr(connection, "schema_name", None) is None:
+        if not self._switches or getattr(connection, "schema_name", None) is None:
             return path
         # Another cursor may have been made for another path meanwhile, also in a way that was not seen.
         return path if session.sets_path and path == self._made_for else None
@@ -309,7 +308,7 @@ class State:
     def cursor_made(self) -> None:
         """The backend below has made a cursor, and may be about to switch the search path for it."""
         connection = self._connection
-        if getattr(connection, "schema_name", None) is not None:
+        if self._switches and getattr(connection, "schema_name", None) is not None:
             coming = tenants.coming(connection, self.session)
             self._made_for = None if coming is None else tuple(name.lower() for name in coming)
 
@@ -317,12 +316,13 @@ class State:
         """From where the next query of the ORM sees the catalog, or a statement on a cursor that is there already."""
         if self.vendor != "postgresql":
             return ANYWHERE
-        path = self.path if cursor is None else self.path_in_force
-        user = self.session.user
-        known = self._standpoint
-        if known.path != path or known.user != user:
-            known = self._standpoint = Standpoint(path, user)
-        return known
+        if self._switches:
+            path = self.path if cursor is None else self.path_in_force
+            return Standpoint(path, self.session.user)
+        made = self._connection.connection
+        if made is not self._learned_from and (made is not None or cursor is not None):
+            return ANYWHERE  # somebody has put another DB-API connection in place
+        return ANYWHERE if self._unknown_below else self.session.standpoint
 
     # Telling ------------------------------------------------------------------------------
 

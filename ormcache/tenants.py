@@ -21,7 +21,13 @@ _TRUSTED = ("django.", "ormcache.", "django_prometheus.")
 def does_unknown(cls: Any) -> bool:
     """Does a backend take part in the making of cursors that does not tell for which schema it makes them?"""
     takes_part = any("_cursor" in vars(one) and not f"{one.__module__}.".startswith(_TRUSTED) for one in cls.__mro__)
-    return takes_part and not any("schema_name" in names for names in _attributes(cls))
+    return takes_part and not tells_schema(cls)
+
+
+@cache
+def tells_schema(cls: Any) -> bool:
+    """Does a backend keep the name of the schema that it makes cursors for?"""
+    return any("schema_name" in names for names in _attributes(cls))
 
 
 def _attributes(cls: Any) -> list[Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ormcache.catalog import SCHEMA, Catalog, Standpoint
-from ormcache.database import ANYWHERE
+from ormcache.catalog import ANYWHERE, SCHEMA, Catalog, Standpoint
 from ormcache.state import State
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ class Transaction:
         self.standpoints: frozenset[Standpoint] = frozenset({ANYWHERE})
         #: by which they were; None: without one
         self.catalogs: frozenset[Catalog | None] = frozenset()
+        self._planned: tuple[Catalog | None, Standpoint] | None = None  # the last one
         #: has a statement run since it began? (SQLite: then it has its snapshot)
         self.ran = False
         #: it was begun by a BEGIN that Django has not sent
@@ -74,6 +74,9 @@ class Transaction:
 
     def planned(self, catalog: Catalog | None, standpoint: Standpoint) -> None:
         """A statement was."""
+        if (catalog, standpoint) == self._planned:
+            return
+        self._planned = (catalog, standpoint)
         if catalog not in self.catalogs or standpoint not in self.standpoints:
             kept = bool(self.dirty)
             self.catalogs = self.catalogs | {catalog} if kept else frozenset({catalog})
@@ -95,7 +98,7 @@ class Transaction:
         """There is none any more, and nothing of it was committed."""
         self._forget()
         self.began = self.manual = False
-        self.standpoints, self.catalogs = frozenset({ANYWHERE}), frozenset()
+        self.standpoints, self.catalogs, self._planned = frozenset({ANYWHERE}), frozenset(), None
         self.open_cursors.clear()
 
     def _forget(self) -> None:

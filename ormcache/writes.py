@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ormcache import reasons
-from ormcache.catalog import ANYTHING, EPOCH, EVERYTHING, SCHEMA, is_pseudo
-from ormcache.database import ANYWHERE, Database
+from ormcache.catalog import ANYTHING, ANYWHERE, EPOCH, EVERYTHING, SCHEMA, is_pseudo
+from ormcache.database import Database
 from ormcache.marking import Marking, slots_of
 from ormcache.planning import Plan
 from ormcache.sql import Effect, SessionChange, Statement, analyse

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from ormcache.catalog import mysql, other, postgresql, sqlite
 from ormcache.catalog.catalog import Catalog
-from ormcache.catalog.facts import ANYTHING, EPOCH, EVERYTHING, SCHEMA, Facts, Path, Server, Standpoint
+from ormcache.catalog.facts import ANYTHING, ANYWHERE, EPOCH, EVERYTHING, SCHEMA, Facts, Path, Server, Standpoint
 from ormcache.catalog.neighbours import is_pseudo, split_neighbour
 from ormcache.catalog.scope import Scope
 
@@ -38,6 +38,7 @@ def reader_of(vendor: str) -> Reader:
 
 __all__ = [
     "ANYTHING",
+    "ANYWHERE",
     "EPOCH",
     "EVERYTHING",
     "READERS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ormcache.catalog.facts import Facts, Standpoint
+from ormcache.catalog.facts import ANYWHERE, Facts, Standpoint
 from ormcache.catalog.functions import Functions
 from ormcache.catalog.lookup import Index, Lookup
 from ormcache.catalog.neighbours import Neighbours
@@ -29,7 +29,7 @@ class Catalog:
         self._neighbours = Neighbours(facts.neighbours)
         self._scopes: dict[Standpoint, Scope] = {}
 
-    def seen_from(self, standpoint: Standpoint = Standpoint()) -> Scope:  # noqa: B008  # it is immutable
+    def seen_from(self, standpoint: Standpoint = ANYWHERE) -> Scope:
         """As a session sees it from there."""
         scope = self._scopes.get(standpoint)
         if scope is None:

@@ -29,6 +29,10 @@ class Standpoint(NamedTuple):
     user: str | None = None  # whose rights count, folded; None: it is not known
 
 
+#: Where any relation of a name can be meant
+ANYWHERE = Standpoint()
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """A table, a view or the like."""

@@ -313,7 +313,7 @@ def test_a_row_of_schema_changes_reads_the_catalog_once(world, loads):
     del loads[:]
     for number in range(3):
         execute(f"CREATE INDEX more{number} ON a (name)")
-        execute("ALTER TABLE b ADD COLUMN more%d integer" % number)
+        execute(f"ALTER TABLE b ADD COLUMN more{number} integer")
     assert loads == []
     list(Genre.objects.all())
     assert loads == [1]
