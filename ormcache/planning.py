@@ -146,11 +146,14 @@ def needs_catalog(sql: str, statement: Statement, vendor: str) -> bool:
     if statement.effect is Effect.READ:
         asks_system = bool(statement.sources) and all(schema in _SYSTEM_SCHEMAS for schema, _ in statement.sources)
         return not (asks_system and statement.calls <= REPEATABLE[vendor] | {"database"})
-    return statement.effect is not Effect.HARMLESS or not statement.calls <= REPEATABLE[vendor]
+    asks = _READING.search(sql) is not None or not statement.calls <= REPEATABLE[vendor]
+    return statement.effect is not Effect.HARMLESS or asks
 
 
 #: Words with which a change of the schema runs a query
 _RUNNING = re.compile(r"\b(?:select|values|execute|call|as\s+table)\b", re.IGNORECASE)
+#: Words with which a statement that changes nothing by itself may read a view, whose functions could
+_READING = re.compile(r"\b(?:select|values|table|copy|explain|declare|handler|do|with|execute)\b", re.IGNORECASE)
 
 _QUIET = frozenset({Effect.READ, Effect.HARMLESS, Effect.WRITE})
 _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "mysql", "performance_schema", "sys"})
