@@ -8,7 +8,6 @@ thread share it. What belongs to a connection (session, transaction) is in :mod:
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from typing import Any, TypeVar
 
@@ -21,7 +20,7 @@ from ormcache.local import Local
 from ormcache.pending import Pending
 from ormcache.planning import Plan, Planner, blind_plan, needs_catalog
 from ormcache.selection import Selection
-from ormcache.sql import Statement, analyse
+from ormcache.sql import Statement, analyse, collapsed
 from ormcache.stamps import FORMAT, Stamps
 from ormcache.stores.base import Store, StoreUnavailable
 
@@ -35,12 +34,6 @@ V = TypeVar("V")
 MOST_STATEMENTS = 4096
 MOST_PLANS = 16_384
 LONGEST_TEXT = 65_536
-
-# Lists of parameters, and rows of them, share one plan whatever their length. The lengths of ALL runs go into the
-# key: were short ones left out, "a IN (%s, %s) AND b IN (%s, %s, %s)" and its mirror image would be one.
-_LIST, _ROW = "%s, %s, %s", "), (%s"
-_LISTS = re.compile(r"%s(?:, %s)+")
-_ROWS = re.compile(r"(\((?:%s|, |DEFAULT|NULL)*\))(?:, \1)+")
 
 
 class Database:
@@ -171,9 +164,7 @@ class Database:
 
     def plan(self, sql: str, standpoint: Standpoint = ANYWHERE) -> tuple[Plan, bytes]:
         """The plan of a text, and what distinguishes it from other texts of the same plan."""
-        lengths = b""
-        if _LIST in sql or _ROW in sql:
-            sql, lengths = _collapsed(sql)
+        sql, lengths = collapsed(sql)
         plan = self._plans.get((sql, standpoint))
         return (plan or self._make_plan(sql, standpoint)), lengths
 
@@ -237,14 +228,6 @@ class Database:
 
     def _renew(self, relations: frozenset[str]) -> None:
         self.stamps.renew([self.slot(relation) for relation in sorted(relations)])
-
-
-def _collapsed(sql: str) -> tuple[str, bytes]:
-    """The text with every list of parameters and every list of rows cut to two, and how long each one was."""
-    lists = [len(match.group()) for match in _LISTS.finditer(sql)]
-    sql = _LISTS.sub("%s, %s", sql)
-    rows = [len(match.group()) for match in _ROWS.finditer(sql)]
-    return _ROWS.sub(r"\1, \1", sql), repr((lists, rows)).encode()
 
 
 def _put(memo: dict[K, V], key: K, value: V, most: int) -> None:

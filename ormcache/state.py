@@ -48,6 +48,8 @@ class State:
         #: other databases that it was led to: a word of the statements that mean one, or "" for all of them → what
         #: stands for all that it holds
         self.elsewhere: Mapping[str, frozenset[str]] = {}
+        #: while nothing was followed, has anything run that may have set something?
+        self.unseen = False
         #: why nothing is cached or settled on this connection, whatever the query
         self.obstacle: str | None = None
         #: the DB-API connection that session and database were learned from
@@ -75,6 +77,7 @@ class State:
         self.database = None
         self.session = Session()
         self.elsewhere = {}
+        self.unseen = False
         self._learned_from = None
         self._connecting = True
 
@@ -93,8 +96,9 @@ class State:
 
     def learn(self) -> None:
         connection = self._connection
-        if self.database is None and self._learned_from is connection.connection:
-            self.session.unfollowed()  # what ran since then was not looked at
+        if self.unseen and self._learned_from is connection.connection:
+            self.session.unfollowed()
+        self.unseen = False
         self._generation = conf.generation
         self._learned_from = connection.connection
         self.database = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ormcache import reasons
@@ -16,7 +16,7 @@ from ormcache.catalog import ANYTHING, ANYWHERE, EPOCH, EVERYTHING, SCHEMA, is_p
 from ormcache.database import Database
 from ormcache.marking import Marking, slots_of
 from ormcache.planning import Plan
-from ormcache.sql import Effect, SessionChange, Statement, analyse
+from ormcache.sql import Effect, SessionChange, Statement, analyse, collapsed
 from ormcache.sql.vocabulary import REPEATABLE
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
@@ -57,6 +57,7 @@ class Writes:
             return self._run_while_connecting(execute, sql, params)
         database = state.known()
         if database is None:
+            state.unseen = state.unseen or not _sets_nothing(collapsed(self._as_text(sql))[0], state.vendor)
             return self._run_unknown(execute, sql) if state.obstacle in _MAY_CHANGE else execute()
         if not database.has_catalog:
             # A broken transaction cannot read the catalog, and has to get to its ROLLBACK TO SAVEPOINT.
@@ -108,6 +109,7 @@ class Writes:
         """
         database = self._state.known()
         if database is None:
+            self._state.unseen = self._state.unseen or sets
             return call()
         self.transaction.ran = True
         if sets:
@@ -346,6 +348,18 @@ class Writes:
             return rollback()
         finally:
             self.transaction.ended(committed=False)
+
+
+@lru_cache(maxsize=1024)  # for the process; a text means the same to every thread
+def _sets_nothing(sql: str, vendor: str) -> bool:
+    """Does a statement leave the session as it is? Settings can change while it is open, which tests do."""
+    statement = analyse(sql, vendor)
+    return (
+        statement.effect in (Effect.READ, Effect.WRITE, Effect.SCHEMA, Effect.TRANSACTION, Effect.HARMLESS)
+        and statement.session is None
+        and statement.creates is None
+        and statement.calls <= REPEATABLE[vendor]
+    )
 
 
 def _run_and_fetch(execute: Callable[[], Any], cursor: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from ormcache.sql.analysis import analyse
 from ormcache.sql.lexer import VENDORS
+from ormcache.sql.lists import collapsed
 from ormcache.sql.reading import reads_clock
 from ormcache.sql.search_path import split_path
 from ormcache.sql.settings import setting
@@ -19,6 +20,7 @@ __all__ = [
     "Statement",
     "Stored",
     "analyse",
+    "collapsed",
     "read_stored",
     "reads_clock",
     "setting",

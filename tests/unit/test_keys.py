@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ormcache import keys
-from ormcache.database import _collapsed
+from ormcache.sql import collapsed
 
 D, UTC = decimal.Decimal, datetime.UTC
 
@@ -377,8 +377,8 @@ def test_lists_share_a_plan_and_never_a_name():
         "f(%s, %s, %s, 1)",
         "f(%s, %s, 1, %s)",
     ]
-    assert len({_collapsed(text) for text in texts}) == len(texts)
-    assert _collapsed(texts[5])[0] == _collapsed(texts[6])[0]
+    assert len({collapsed(text) for text in texts}) == len(texts)
+    assert collapsed(texts[5])[0] == collapsed(texts[6])[0]
 
 
 PARTS = st.sampled_from(["%s", ", ", "(", ")", "), (", " IN ", "NULL", "DEFAULT", "a", " ", ",", "'"])
@@ -386,7 +386,7 @@ PARTS = st.sampled_from(["%s", ", ", "(", ")", "), (", " IN ", "NULL", "DEFAULT"
 
 @given(st.lists(PARTS, max_size=25).map("".join), st.lists(PARTS, max_size=25).map("".join))
 def test_collapsing_keeps_different_texts_apart(one, other):
-    assert (one == other) == (_collapsed(one) == _collapsed(other))
+    assert (one == other) == (collapsed(one) == collapsed(other))
 
 
 @given(
@@ -398,6 +398,6 @@ def test_collapsing_keeps_the_shape(text):
     from ormcache.sql.lexer import lex
 
     # The collapsed text has parameters where the whole one has them.
-    short, _ = _collapsed(text)
+    short, _ = collapsed(text)
     assert len(short) <= len(text)
     assert (lex(short, "postgresql") is None) == (lex(text, "postgresql") is None)
