@@ -7,7 +7,7 @@ from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ormcache.session import SEVERAL
+from ormcache.values import SEVERAL
 from ormcache.writes import Writes
 
 if TYPE_CHECKING:

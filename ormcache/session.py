@@ -7,16 +7,27 @@ the session one that shares nothing, until it is reset or closed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from ormcache import reasons
 from ormcache.catalog import ANYWHERE, Standpoint
-from ormcache.keys import Unkeyable, digest, exact
-from ormcache.sql import Parameter, SessionChange, setting, split_path
+from ormcache.keys import Unkeyable, digest
+from ormcache.sql import Parameter, SessionChange, split_path
+from ormcache.values import (
+    NULL,
+    SEVERAL,
+    Settings,
+    Value,
+    classified,
+    is_custom,
+    name_of,
+    place,
+    resolved,
+    text_of,
+    without,
+)
 
 #: Isolation levels under which every statement sees what is committed by then
 _PER_STATEMENT = frozenset({"read committed"})
@@ -25,38 +36,13 @@ _PER_STATEMENT = frozenset({"read committed"})
 #: again, to any thread, with all that was set on it. An item dies with its connection.
 _left: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
 
-#: In place of a statement's parameters: it may run with several sets of them, with none at all, or not yet
-SEVERAL = object()
-
 #: What PgBouncer restores when it gives a client another of the server's sessions
 _RESTORED = frozenset({"application_name", "client_encoding", "datestyle", "standard_conforming_strings", "timezone"})
 
 #: Settings whose new value depends on the one before, so that the server has to be asked
 _RELATIVE = frozenset({"datestyle", "character set"})
 
-#: Settings of MySQL that change one another: the order in which they were set counts
-_ORDERED = ("names", "character", "collation")
-
 _USERS = ("role", "session_authorization")
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a program has given for a placeholder."""
-
-    form: str  # differs for different values
-    text: str | None  # None: it was no text
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """What a setting was set to, in tokens of SQL."""
-
-    whole: bool  # one text, as set_config() takes it, and not a list of items
-    items: tuple[str | Given, ...] | None  # None: its default
-
-
-Settings = dict[str, Value]
 
 
 class Session:
@@ -100,7 +86,7 @@ class Session:
     def _told(self, base_path: str | None, path: str) -> bytes:
         without = "search_path" if path else None
         own, local = (
-            sorted(((name, value) for name, value in settings.items() if name != without), key=_place)
+            sorted(((name, value) for name, value in settings.items() if name != without), key=place)
             for settings in (self._settings, self._local)
         )
         told = repr((self.base, base_path, self._base_user, path, own, local, sorted(self._defined)))
@@ -165,9 +151,9 @@ class Session:
         if value is None or value.items is None:
             return split_path(self._base_path) if self.base is not None and self._base_path is not None else None
         if value.whole:
-            text = _text(value.items[0]) if len(value.items) == 1 else None
+            text = text_of(value.items[0]) if len(value.items) == 1 else None
             return None if text is None else split_path(text)
-        names = [_name(item) for item in value.items[::2]]
+        names = [name_of(item) for item in value.items[::2]]
         if any(item != "," for item in value.items[1::2]) or not len(value.items) % 2:
             return None
         return None if None in names else tuple(name for name in names if name is not None)
@@ -185,7 +171,7 @@ class Session:
             if value is not None and value.items is not None:
                 if len(value.items) != 1:
                     return None
-                user = _text(value.items[0]) if value.whole else _name(value.items[0])
+                user = text_of(value.items[0]) if value.whole else name_of(value.items[0])
                 return None if user == "none" else user
             if value is not None:
                 break
@@ -209,7 +195,7 @@ class Session:
             self.hides = self.hides or change.hides or isinstance(change.name, Parameter)
             return
         for part in (change, *change.also):
-            told = _classified(part, params)
+            told = classified(part, params)
             if told is not None:
                 self._follow(told, params, in_transaction)
         self._forget_told()
@@ -223,14 +209,14 @@ class Session:
             self.unfollowed()
             return
         for part in (change, *change.also):
-            told = _classified(part, params)
-            if told is not None and (not told.followed or (_is_custom(told.name) and told.name not in self._defined)):
+            told = classified(part, params)
+            if told is not None and (not told.followed or (is_custom(told.name) and told.name not in self._defined)):
                 self.unfollowed()
 
     def _follow(self, change: SessionChange, params: Any, in_transaction: bool) -> None:
         local = change.local is True
         name = change.name if isinstance(change.name, str) else None
-        if _is_custom(name):
+        if is_custom(name):
             self._defined |= {name}
         if local and not change.isolation and not in_transaction:
             return  # it has ended with its statement
@@ -271,21 +257,21 @@ class Session:
         value = Value(change.whole, None)
         if change.value is not None:
             try:
-                value = Value(change.whole, tuple(_resolved(item, params) for item in change.value))
+                value = Value(change.whole, tuple(resolved(item, params) for item in change.value))
             except Unkeyable:
                 self.unfollowed()
-        if value.items == _NULL and value.whole:
+        if value.items == NULL and value.whole:
             value = Value(True, None)
         if value.items is None or name in _RELATIVE:
             self._ask_again()
         self._put(name, value, local=local)
 
     def _put(self, name: str, value: Value, *, local: bool) -> None:
-        self._local = _without(name, self._local)
+        self._local = without(name, self._local)
         if local:
             self._local[name] = value
         else:
-            self._settings = {**_without(name, self._settings), name: value}
+            self._settings = {**without(name, self._settings), name: value}
 
     def _ask_again(self) -> None:
         """Only the server knows what it is now."""
@@ -394,87 +380,3 @@ class Session:
 def _below_pool(connection: Any) -> Any:
     """The driver's connection: SQLAlchemy's pools hand out a new object around it every time."""
     return getattr(connection, "dbapi_connection", None) or connection
-
-
-# Values of settings -------------------------------------------------------------------
-
-
-#: What set_config() takes for the default
-_NULL = (Given(exact((None,)), None),)
-
-
-def _is_custom(name: object) -> TypeGuard[str]:
-    return isinstance(name, str) and "." in name
-
-
-def _without(name: str, settings: Settings) -> Settings:
-    return {other: value for other, value in settings.items() if other != name}
-
-
-def _place(item: tuple[str, Value]) -> tuple[bool, str]:
-    """Where it stands among the settings: those that change one another in the order in which they were set."""
-    name, _ = item
-    ordered = name.startswith(_ORDERED)
-    return ordered, "" if ordered else name
-
-
-def _classified(change: SessionChange, params: Any) -> SessionChange | None:
-    """The change with what was given for its placeholders; None: no result depends on it."""
-    name, value, local = change.name, change.value, change.local
-    if not isinstance(name, Parameter) and not isinstance(local, Parameter):
-        return change
-    unknown = replace(change, name=None, local=False, followed=False, hides=isinstance(name, Parameter), also=())
-    try:
-        if isinstance(name, Parameter):
-            name = _given(name, params)
-        if isinstance(local, Parameter):
-            local = _given(local, params)
-    except Unkeyable:
-        return unknown
-    if type(name) is not str or type(local) is not bool or not name.isascii():
-        return unknown
-    return setting(name.lower(), value, local=local, whole=change.whole)
-
-
-def _given(parameter: Parameter, params: Any) -> Any:
-    """What the program has given for a placeholder. Raises Unkeyable where that cannot be told."""
-    if isinstance(parameter.key, str):
-        if isinstance(params, Mapping) and parameter.key in params:
-            return params[parameter.key]
-    elif type(params) in (list, tuple) and len(params) == parameter.among:
-        # Were there more of them, the driver has seen placeholders in a comment or in a text.
-        return params[parameter.key]
-    raise Unkeyable("no parameter for a placeholder")
-
-
-def _resolved(item: str | Parameter, params: Any) -> str | Given:
-    """One token as the server got it. Raises Unkeyable."""
-    if isinstance(item, Parameter):
-        value = _given(item, params)
-        return Given(exact((value,)), value if type(value) is str else None)
-    if "%" not in item or params is None:
-        return item
-    if params is SEVERAL or "%" in item.replace("%%", ""):
-        raise Unkeyable("a placeholder in a text")
-    return item.replace("%%", "%")  # as the driver does
-
-
-def _text(item: str | Given) -> str | None:
-    """The text that a literal or a parameter stands for; None where it takes more to know."""
-    if isinstance(item, Given):
-        return item.text
-    inner = item[1:-1]
-    if len(item) < 2 or item[0] != "'" or item[-1] != "'" or "'" in inner.replace("''", ""):
-        return None
-    return inner.replace("''", "'")
-
-
-def _name(item: str | Given) -> str | None:
-    """The name that a word, a quoted name, a literal or a parameter stands for."""
-    if isinstance(item, Given) or item.startswith("'"):
-        name = _text(item)
-    elif item.startswith('"'):
-        name = item[1:-1].replace('""', '"')
-    else:
-        name = item if item.isidentifier() else None
-    return name if name is not None and len(name.encode("utf-8", "surrogatepass")) <= 63 else None

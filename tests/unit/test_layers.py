@@ -43,7 +43,8 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-counts  local  pending  planning  selection  session  switch
+counts  local  pending  planning  selection  switch  values
+session
 database  tenants
 registry
 state
