@@ -11,7 +11,7 @@ from ormcache.catalog.lookup import Index, Lookup
 from ormcache.catalog.neighbours import Neighbours
 from ormcache.catalog.views import Views
 from ormcache.sql import Name, Statement, Stored
-from ormcache.sql.vocabulary import COMPLETE_TIMES, RUN_SQL
+from ormcache.sql.vocabulary import RUN_SQL
 
 
 class Reach:
@@ -114,9 +114,9 @@ class Scope:
 
     def reads_clock(self, statement: Statement, relations: Iterable[str]) -> bool:
         """MySQL: could a time of day in these relations be taken for one of today?"""
-        if not self._times or statement.calls.isdisjoint(COMPLETE_TIMES):
+        if not self._times or statement.completed is None:
             return False
-        return any(not statement.names.isdisjoint(self._times.get(relation, ())) for relation in relations)
+        return statement.completed.includes(frozenset().union(*(self._times.get(one, ()) for one in relations)))
 
     # Writing ------------------------------------------------------------------------
 

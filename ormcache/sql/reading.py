@@ -11,6 +11,7 @@ from ormcache.sql.names import name_at, names_and_calls, sources_of
 from ormcache.sql.settings import set_config
 from ormcache.sql.statement import Effect, Statement
 from ormcache.sql.temporary import temporary
+from ormcache.sql.times import completed
 from ormcache.sql.writing import write, writing_words
 
 # The clock in disguise: PostgreSQL reads these words as moments wherever a date is expected.
@@ -47,7 +48,8 @@ def read(tokens: list[Token], words: list[str], vendor: str, digest: bytes) -> S
         names |= {name for _, name in sources}  # also those that are written as texts
     locks = not present.isdisjoint(("update", "share")) and _locks(words)
     obstacle = reasons.LOCKING if locks else _obstacle(tokens, words, vendor, calls)
-    return Statement(Effect.READ, digest, names, sources, calls=calls, obstacle=obstacle)
+    times = completed(tokens, words, calls) if vendor == "mysql" else None
+    return Statement(Effect.READ, digest, names, sources, calls=calls, completed=times, obstacle=obstacle)
 
 
 def _into(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ormcache.sql.times import Completed
+
 #: (schema or None, relation), folded
 Name = tuple[str | None, str]
 
@@ -53,6 +55,7 @@ class Statement:
     targets: frozenset[Name] | None = None  # what a write changes; None: any of the names
     calls: frozenset[str] = frozenset()  # what is called, or may be; of MySQL's with "database." if the text has it
     operators: frozenset[str] = frozenset()  # runs of operator characters, COMMON_OPERATORS left out
+    completed: Completed | None = None  # MySQL: what would be a moment of today if it is a time of day
     obstacle: str | None = None  # why a read cannot be kept
     session: SessionChange | None = None
     transaction: str | None = None  # the first word, and the next one where it matters: "begin", "rollback to"

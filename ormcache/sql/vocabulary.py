@@ -194,15 +194,6 @@ WRITING_WORDS = frozenset({"insert", "update", "delete", "merge"})
 #: These, and one that is a function as well
 MAY_WRITE = WRITING_WORDS | {"replace"}
 
-#: MySQL's functions that complete a TIME by the date of today
-COMPLETE_TIMES = frozenset(
-    """
-    adddate cast coalesce convert convert_tz date date_add date_format date_sub datediff day dayname dayofmonth
-    dayofweek dayofyear extract greatest if ifnull last_day least month monthname nullif nvl nvl2 quarter subdate
-    timestamp timestampadd timestampdiff to_days to_seconds unix_timestamp week weekday weekofyear year yearweek
-    """.split()
-)
-
 #: PostgreSQL's built-in functions that run SQL they are given as text
 RUN_SQL = frozenset(
     """

@@ -17,7 +17,7 @@ from django.db.models import (
     Q,
 )
 from django.db.models.expressions import Case, RawSQL, Subquery, When
-from django.db.models.functions import ExtractYear, Now, Random, Round, TruncDay
+from django.db.models.functions import ExtractHour, ExtractYear, Now, Random, Round, TruncDay
 from django.utils.safestring import SafeString
 
 from ormcache import reasons
@@ -466,10 +466,21 @@ def test_a_time_of_day_that_is_taken_for_one_of_today(ddl, never_cached, express
 
 
 @only_mysql
+def test_a_time_of_day_by_another_name(ddl, never_cached):
+    ddl("CREATE TABLE days (id bigint PRIMARY KEY, opens time)", "DROP TABLE days")
+    moment = raw("(SELECT DATE(x.t) FROM (SELECT opens AS t FROM days) x LIMIT 1)")
+    never_cached(lambda: list(Genre.objects.annotate(moment=moment).values_list("moment")), reasons.CLOCK)
+
+
+@only_mysql
 def test_a_time_of_day_that_is_left_as_it_is(ddl, queries):
     ddl("CREATE TABLE days (id bigint PRIMARY KEY, opens time, since datetime)", "DROP TABLE days")
     table = model_of("days", opens=models.TimeField(), since=models.DateTimeField())
-    for read in (table.objects.all(), table.objects.annotate(year=ExtractYear("since")).values_list("year")):
+    for read in (
+        table.objects.all(),
+        table.objects.annotate(year=ExtractYear("since")),
+        table.objects.annotate(hour=ExtractHour("opens")),
+    ):
         list(read.all())
         with queries(0):
             list(read.all())

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  sql.statement  keys  rows
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows
+sql.times
+sql.statement
 sql.vocabulary  sql.settings  sql.stored
 sql.names  sql.other  sql.session
 sql.writing  sql.temporary
