@@ -1,12 +1,13 @@
 # make demo    what ormcache does, shown on a small site; needs nothing but Python
 # make test    all tests, on all engines and stores, on the oldest and the newest Python and Django
 # make lint    style and types
+# make bench   ormcache beside plain Django and other caches; about an hour, with ARGS=--quick three minutes
 # make clean   remove what the above have made
 #
 # make test ARGS="-k stamps -x"    what is in ARGS goes to pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format servers clean
+.PHONY: help demo test lint format servers bench bench-quick clean
 .DELETE_ON_ERROR:
 
 OLDEST_PYTHON := python3.11 python3 python3.12 python3.13 python3.14
@@ -23,6 +24,7 @@ PYTHON_NEWEST ?= $(call find_python,$(NEWEST_PYTHON))
 VENV := .venv
 VENV_NEWEST := .venv-newest
 DEMO_VENV := .venv-demo
+BENCH_VENV := .venv-bench
 
 # The newest Django that both this Python and this test run are for. Django 6.0 and later need Python 3.12.
 DJANGO := Django>=5.2,<5.3
@@ -57,8 +59,15 @@ format: $(VENV)/.linters
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
+bench: $(BENCH_VENV)/.installed
+	@$(BENCH_VENV)/bin/python -m benchmarks.servers --install
+	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
+bench-quick:
+	@$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
+
 clean:
-	rm -rf $(VENV) $(VENV_NEWEST) $(DEMO_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV_NEWEST) $(DEMO_VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 # Each environment is made once and again whenever pyproject.toml changes. Dependency groups need pip 25.1.
 
@@ -82,4 +91,12 @@ $(DEMO_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear $(DEMO_VENV)
 	$(DEMO_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(DEMO_VENV)/bin/python -m pip install --quiet --editable . --group demo
+	@touch $@
+
+$(BENCH_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable . "$(DJANGO)" --group bench --group servers
+	@$(BENCH_VENV)/bin/python -m pip install --quiet "$(DJANGO)" --group bench-peers \
+		|| echo "##### OTHER CACHES CANNOT BE INSTALLED HERE: they are left out" >&2
 	@touch $@

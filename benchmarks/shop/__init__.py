@@ -1,0 +1,1 @@
+"""The schema that is measured: a shop."""

@@ -1,0 +1,108 @@
+"""A page of fifteen queries through gunicorn under wrk, with and without persistent connections."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import Any
+
+from benchmarks.candidates import Candidate
+from benchmarks.suite import Suite
+from tests.servers import free_port
+
+WORKERS = 2
+CONNECTIONS = 4
+START_TIMEOUT = 30.0  # seconds
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+
+class WrkMissing(Exception):
+    """There is no wrk on PATH, and CI wants it."""
+
+
+def run(suite: Suite) -> dict[str, Any]:
+    if shutil.which("wrk") is None:
+        message = "left out: no wrk on PATH (Debian's package wrk)"
+        if os.environ.get("CI") == "true":
+            raise WrkMissing(message)
+        suite.say(message)
+        return {"skipped": message}
+    found: dict[str, Any] = {}
+    for name, max_age in (("CONN_MAX_AGE=0", 0), ("persistent connections", None)):
+        suite.say(f"gunicorn, {name}")
+        found[name] = suite.by_turns(
+            suite.size.web_rounds, lambda candidate, max_age=max_age: _slice(suite, candidate, max_age)
+        )
+    return found
+
+
+def _slice(suite: Suite, candidate: Candidate, max_age: int | None) -> dict[str, Any]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--bind", f"127.0.0.1:{port}"]
+        + ["--log-level", "error", "benchmarks.wsgi"],
+        env=os.environ | suite.environment(candidate, max_age=max_age),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _wait_for(url, server)
+        for _ in range(10 * WORKERS):  # so that each of its processes has served some
+            _fetch(url)
+        meter = suite.meter(candidate, application=server.pid)
+        before = meter.read()
+        said = subprocess.run(
+            ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--latency"]
+            + ["--duration", f"{max(1, round(suite.size.web_seconds))}s", url],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return parse(said) | meter.since(before)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def parse(said: str) -> dict[str, float]:
+    """The figures in wrk's words. Raises RuntimeError where they are not those of a site that works."""
+    requests = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)", said)
+    quantiles = dict(re.findall(r"(50|99)%\s+([\d.]+(?:us|ms|s|m))", said))
+    if requests is None or not int(requests[1]) or "Non-2xx" in said or len(quantiles) < 2:
+        raise RuntimeError(f"wrk says: {said.strip()}")
+    return {
+        "calls": int(requests[1]),
+        "wall": _seconds(requests[2] + requests[3]),
+        "median": _seconds(quantiles["50"]),
+        "slowest": _seconds(quantiles["99"]),
+    }
+
+
+def _seconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)([a-z]+)", text).groups()  # type: ignore[union-attr]
+    return float(number) * _UNITS[unit]
+
+
+def _fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return bytes(answer.read())
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            _fetch(url)
+        except OSError as error:
+            if server.poll() is not None or time.monotonic() > until or "HTTP Error" in str(error):
+                raise RuntimeError(f"gunicorn does not serve the page: {error}") from error
+            time.sleep(0.05)
+        else:
+            return
