@@ -97,8 +97,9 @@ class Bench:
         copied = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier, sql.Identifier(template or "template0"))
         with self.administration() as connection:
             connection.execute(copied)
-            for setting in ("max_parallel_workers_per_gather = 0", "jit = off"):
-                connection.execute(sql.SQL("ALTER DATABASE {} SET " + setting).format(identifier))  # type: ignore[arg-type]
+            for setting in ("max_parallel_workers_per_gather", "jit"):
+                change = sql.SQL("ALTER DATABASE {} SET {} = 0").format(identifier, sql.Identifier(setting))
+                connection.execute(change)
         self._databases.append(name)
 
     def administration(self, database: str = "postgres") -> psycopg.Connection[Any]:
@@ -139,7 +140,8 @@ class Bench:
     def versions(self) -> dict[str, str]:
         """Of the servers, and PostgreSQL's settings that decide what a commit costs."""
         with self.administration() as connection:
-            found = {f"PostgreSQL {name}": str(connection.execute(f"SHOW {name}").fetchone()[0]) for name in TOLD}  # type: ignore[index,arg-type]
+            told = connection.execute("SELECT name, current_setting(name) FROM unnest(%s::text[]) name", [list(TOLD)])
+            found = {f"PostgreSQL {name}": str(value) for name, value in told}
         found["PostgreSQL"] = found.pop("PostgreSQL server_version")
         for kind in ("redis", "memcached"):
             program = tests_servers.find_program(kind) if kind in self.running else None

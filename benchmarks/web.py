@@ -86,8 +86,10 @@ def parse(said: str) -> dict[str, float]:
 
 
 def _seconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)([a-z]+)", text).groups()  # type: ignore[union-attr]
-    return float(number) * _UNITS[unit]
+    match = re.fullmatch(r"([\d.]+)([a-z]+)", text)
+    if match is None:
+        raise ValueError(f"wrk told a time that cannot be read: {text!r}")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def _fetch(url: str) -> bytes:

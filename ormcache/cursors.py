@@ -89,7 +89,7 @@ class _Fetched:
 
 def _copy(cursor: Any, copy: Callable[..., Any], statement: Any, *args: Any, **kwargs: Any) -> Any:
     """psycopg 3: the rows go in while the context manager is open, in autocommit each COPY is a transaction."""
-    return _Copying(cursor.db.ormcache_writes, copy(statement, *args, **kwargs), statement)
+    return _Copying(cursor, copy(statement, *args, **kwargs), statement)
 
 
 def _copy_at_once(cursor: Any, copy: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -121,14 +121,14 @@ _COPYING: dict[str, Callable[..., Any]] = {
 class _Copying:
     """The context manager of psycopg 3's ``copy()``, marked from before its beginning until after its end."""
 
-    def __init__(self, writes: Writes, copying: Any, statement: Any) -> None:
-        self._writes = writes
+    def __init__(self, cursor: Any, copying: Any, statement: Any) -> None:
+        self._cursor = cursor
         self._copying = copying
         self._statement = statement
         self._settle: Callable[[BaseException | None], None] | None = None
 
     def __enter__(self) -> Any:
-        self._settle = self._writes.begin(self._statement)
+        self._settle = self._cursor.db.ormcache_writes.begin(self._statement, self._cursor)
         try:
             return self._copying.__enter__()
         except BaseException as error:

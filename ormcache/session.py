@@ -70,7 +70,6 @@ class Session:
         self._authorized = False  # the user has changed: PostgreSQL's roles do not come back as they were
         self._standpoint: Standpoint | None = None
         self._fingerprint: bytes | None = None
-        self._names: tuple[tuple[str, ...] | None, str | None] | None = None  # path and user, once they were worked out
 
     @property
     def fingerprint(self) -> bytes:
@@ -84,9 +83,9 @@ class Session:
         return self._told(None, repr(path))
 
     def _told(self, base_path: str | None, path: str) -> bytes:
-        without = "search_path" if path else None
+        told_apart = "search_path" if path else None
         own, local = (
-            sorted(((name, value) for name, value in settings.items() if name != without), key=place)
+            sorted(((name, value) for name, value in settings.items() if name != told_apart), key=place)
             for settings in (self._settings, self._local)
         )
         told = repr((self.base, base_path, self._base_user, path, own, local, sorted(self._defined)))
@@ -126,25 +125,27 @@ class Session:
         In the order of the search path. Some of them may not exist, or may not be open to the user: a name then
         means what is in the next one.
         """
-        return self._worked_out()[0]
+        return self.standpoint.path
 
     @property
     def user(self) -> str | None:
         """PostgreSQL: the current user, folded; None: not known."""
-        return self._worked_out()[1]
+        return self.standpoint.user
 
-    def _worked_out(self) -> tuple[tuple[str, ...] | None, str | None]:
+    @property
+    def standpoint(self) -> Standpoint:
+        """PostgreSQL: from where its statements see the catalog."""
         if self.obstacle is not None or self.hides:
-            return None, None
-        if self._names is None:
+            return ANYWHERE
+        if self._standpoint is None:
             user, path = self._user(), self._names_in_path()
             if path is not None and "$user" in path:
                 path = None if user is None else tuple(user if name == "$user" else name for name in path)
             if path is not None:
                 # Temporary tables have a schema of another name.
                 path = None if "pg_temp" in path else tuple(name.lower() for name in path if name)
-            self._names = path, None if user is None else user.lower()
-        return self._names
+            self._standpoint = Standpoint(path, None if user is None else user.lower())
+        return self._standpoint
 
     def _names_in_path(self) -> tuple[str, ...] | None:
         value = self._local.get("search_path") or self._settings.get("search_path")
@@ -176,15 +177,6 @@ class Session:
             if value is not None:
                 break
         return self._base_user if self.base is not None else None
-
-    @property
-    def standpoint(self) -> Standpoint:
-        """PostgreSQL: from where its statements see the catalog."""
-        if self.obstacle is not None or self.hides:
-            return ANYWHERE
-        if self._standpoint is None:
-            self._standpoint = Standpoint(self.path, self.user)
-        return self._standpoint
 
     # Changes ----------------------------------------------------------------------
 
@@ -285,7 +277,6 @@ class Session:
 
     def _forget_told(self) -> None:
         self._fingerprint = None
-        self._names = None
         self._standpoint = None
 
     @property

@@ -98,7 +98,6 @@ class Transaction:
         """There is none any more, and nothing of it was committed."""
         self._forget()
         self.began = self.manual = False
-        self.standpoints, self.catalogs, self._planned = frozenset({ANYWHERE}), frozenset(), None
         self.open_cursors.clear()
 
     def _forget(self) -> None:
@@ -106,6 +105,7 @@ class Transaction:
             # The catalog may have been read inside the transaction, whose changes are undone, or before them.
             self._state.database.forget_catalog()
         self.dirty = frozenset()
+        self.standpoints, self.catalogs, self._planned = frozenset({ANYWHERE}), frozenset(), None
         self.ran = False
         self.unsure = self.found_open = False
 

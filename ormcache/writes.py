@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ormcache import reasons
 from ormcache.catalog import ANYTHING, ANYWHERE, EPOCH, EVERYTHING, SCHEMA, is_pseudo
-from ormcache.database import Database
+from ormcache.database import LONGEST_TEXT, Database
 from ormcache.marking import Marking, slots_of
 from ormcache.planning import Plan
 from ormcache.sql import Effect, SessionChange, Statement, analyse, collapsed
@@ -57,7 +57,7 @@ class Writes:
             return self._run_while_connecting(execute, sql, params)
         database = state.known()
         if database is None:
-            state.unseen = state.unseen or not _sets_nothing(collapsed(self._as_text(sql))[0], state.vendor)
+            state.unseen = state.unseen or self._may_set(sql)
             return self._run_unknown(execute, sql) if state.obstacle in _MAY_CHANGE else execute()
         if not database.has_catalog:
             # A broken transaction cannot read the catalog, and has to get to its ROLLBACK TO SAVEPOINT.
@@ -102,6 +102,10 @@ class Writes:
                 self._state.session.failed(change, params)
             raise
 
+    def _may_set(self, sql: Any) -> bool:
+        text, _ = collapsed(self._as_text(sql))
+        return len(text) > LONGEST_TEXT or not _sets_nothing(text, self._state.vendor)
+
     def touch(self, call: Callable[[], T], *, commits: bool = False, sets: bool = True) -> T:
         """Run something that could change any row and has no text: a stored procedure, a driver's COPY.
 
@@ -122,7 +126,7 @@ class Writes:
         self.transaction.look(ANYTHING)
         return answer
 
-    def begin(self, sql: Any) -> Callable[[BaseException | None], None]:
+    def begin(self, sql: Any, cursor: Any) -> Callable[[BaseException | None], None]:
         """For a statement that runs for as long as a context manager is open: what :meth:`run` does before it.
 
         Returns what is to be called at its end, with the exception that ended it.
@@ -130,7 +134,7 @@ class Writes:
         database = self._state.known()
         if database is None:
             return lambda error: None
-        plan = self._plan(database, sql)
+        plan = self._plan(database, sql, cursor)
         self.transaction.ran = True
         written = self._written(plan)
         if not written:

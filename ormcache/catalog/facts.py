@@ -99,9 +99,7 @@ class Facts:
     functions: Collection[Function] = ()
     #: user-defined operators that do not give the same answer again, and what they run
     operators: Collection[Function] = ()
-    #: schemas that names may be qualified with, folded
-    schemas: frozenset[str] = frozenset()
-    #: those of them that ``user`` may look into
+    #: schemas, folded, that ``user`` may look into
     usable: frozenset[str] = frozenset()
     #: the user as whom all this was read, folded
     user: str | None = None

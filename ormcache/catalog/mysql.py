@@ -149,7 +149,6 @@ def load(connection: Any) -> Facts:
             ],
             bodies=[(by_folded[table.lower()], Code(body)) for table, body in rows(_TRIGGERS)],
             functions=[_function(*row) for row in rows(_ROUTINES)],
-            schemas=frozenset({schema}),
             neighbours=others,
             times={table: frozenset(columns) for table, columns in times.items()},
         )

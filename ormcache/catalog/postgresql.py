@@ -21,7 +21,7 @@ from ormcache.catalog.facts import (
     Server,
 )
 from ormcache.host import in_container, runs_here
-from ormcache.sql import analyse
+from ormcache.sql import analyse, split_path
 from ormcache.sql.vocabulary import HARMLESS_IN_C, UNREPEATABLE
 
 # The microsecond at which a server was started is its own, and its files cannot have been replaced by those of a backup
@@ -246,7 +246,6 @@ def load(connection: Any) -> Facts:
                 *(Function(name, IMMUTABLE, code) for name, code in besides),
             ],
             operators=[Function(name, one.volatility, one.code) for name, one in operators if one and _varies(one)],
-            schemas=frozenset(schema.lower() for schema, _ in schemas),
             usable=frozenset(schema.lower() for schema, _ in schemas)
             - frozenset(schema.lower() for schema, usable in schemas if not usable),
             user=user.lower(),
@@ -316,15 +315,14 @@ def _function(
     if stored is not None:
         return Function(folded, volatility, Code(stored, True, path, reads, believed))
     if search_path is not None:
-        return Function(folded, volatility, Code(source, True, path_of(search_path), reads, believed))
+        return Function(folded, volatility, Code(source, True, _path(search_path), reads, believed))
     return Function(folded, volatility, Code(source, reads=reads, believed=believed))
 
 
-def path_of(setting: str) -> Path:
-    """The schemas in a plain ``search_path``; None for one that takes more than reading."""
-    if any(sign in setting for sign in "\"$'"):
-        return () if setting == '""' else None
-    return tuple(schema.strip().lower() for schema in setting.split(","))
+def _path(setting: str) -> Path:
+    """The schemas in a function's own ``search_path``, folded; None where it depends on who runs it."""
+    names = split_path(setting)
+    return None if names is None or "$user" in names else tuple(name.lower() for name in names if name)
 
 
 def _varies(function: Function) -> bool:

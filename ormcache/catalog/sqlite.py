@@ -108,7 +108,7 @@ def load(connection: Any) -> Facts:
         for parent, child, on_delete, on_update in connection.connection.execute(_FOREIGN_KEYS).fetchall()
         if not {on_delete, on_update} <= _HARMLESS_ACTIONS and parent.lower() in tables
     ]
-    return Facts(relations=relations, views=views, reaches=reaches, bodies=bodies, schemas=frozenset({"main"}))
+    return Facts(relations=relations, views=views, reaches=reaches, bodies=bodies)
 
 
 def _parts(name: str, tables: dict[str, str]) -> list[tuple[str, str]]:

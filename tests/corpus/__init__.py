@@ -120,7 +120,6 @@ def facts(vendor: str) -> Facts:
         inherits=inherits,
         bodies=[("armed", Code(_TRIGGER))],
         functions=functions,
-        schemas=frozenset({own, "s"} if vendor == "postgresql" else {own}),
         usable=frozenset({"public", "s"} if vendor == "postgresql" else ()),
         user="somebody",
         neighbours={"s": ["s"]} if vendor == "mysql" else {},

@@ -133,6 +133,17 @@ def test_a_cursor_that_is_older_than_the_switch(tenants):
     assert names() == ["changed"]
 
 
+def test_a_copy_on_a_cursor_that_is_older_than_the_switch(tenants):
+    tenants.set_schema("one")
+    assert names() == ["one"]
+    with tenants.cursor() as cursor:
+        tenants.set_schema("two")
+        with cursor.copy("COPY shop_author (id, name, active) FROM STDIN") as copy:
+            copy.write_row((100, "copied", True))
+    tenants.set_schema("one")
+    assert names() == ["one", "copied"]
+
+
 def test_a_switch_that_is_not_seen(tenants):
     """For a cursor in the server django-tenants sets the path on a cursor of the driver."""
     tenants.set_schema("one")

@@ -300,7 +300,7 @@ def two_schemas(**facts) -> Catalog:
         Relation("two.c", "two", "c"),
     ]
     schemas = frozenset({"one", "two"})
-    return Catalog("postgresql", Facts(relations, schemas=schemas, usable=schemas, user="owner", **facts))
+    return Catalog("postgresql", Facts(relations, usable=schemas, user="owner", **facts))
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_name_along_a_path(path, user, meant):
 def test_a_schema_that_the_reader_may_not_look_into():
     """It is passed over on the way along the path, which the session of the same user does as well."""
     relations = [Relation("one.a", "one", "a"), Relation("two.a", "two", "a")]
-    facts = Facts(relations, schemas=frozenset({"one", "two"}), usable=frozenset({"two"}), user="owner")
+    facts = Facts(relations, usable=frozenset({"two"}), user="owner")
     seen = Catalog("postgresql", facts).seen_from(Standpoint(("one", "two"), "owner"))
 
     # That the catalog says so is older than the statement, so both count.
@@ -368,7 +368,6 @@ def test_views_are_looked_up_as_the_reader_did():
         Facts(
             [Relation("one.a", "one", "a"), Relation("two.a", "two", "a"), Relation("two.v", "two", "v")],
             views={"two.v": "SELECT * FROM a"},
-            schemas=frozenset({"one", "two"}),
             usable=frozenset({"one", "two"}),
             user="owner",
             path=("one",),
@@ -386,7 +385,6 @@ def test_fifty_tenants():
         Facts(
             [Relation(f"{schema}.{name}", schema, name) for schema in schemas for name in ("notes", "counters")],
             bodies=[(f"{schema}.notes", Code("UPDATE counters SET n = n + 1")) for schema in schemas],
-            schemas=frozenset(schemas),
             usable=frozenset(schemas),
             user="owner",
         ),

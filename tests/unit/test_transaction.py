@@ -6,13 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from ormcache.catalog import ANYWHERE
+from ormcache.session import Session
 from ormcache.transaction import Transaction
 
 
 def transaction(driver: object) -> Transaction:
     # Transactions refer weakly to Django's connection.
     connection = type("Connection", (), {"connection": driver, "in_atomic_block": False, "autocommit": True})()
-    state = type("State", (), {"vendor": "mysql", "database": None})()
+    state = type("State", (), {"vendor": "mysql", "database": None, "session": Session()})()
     found = Transaction(connection, state)
     found.kept = connection
     return found
@@ -44,3 +46,16 @@ def test_what_drivers_tell(driver, is_open, is_broken):
     assert found.is_broken is is_broken
     found.look(frozenset({"a"}))
     assert (found.is_open, found.dirty) == ((True, {"a"}) if is_open else (False, frozenset()))
+
+
+def test_what_one_transaction_was_planned_by_is_nothing_to_the_next():
+    found = transaction(None)
+    one, other = object(), object()
+    found.planned(one, ANYWHERE)
+    found.dirty = frozenset({"a"})
+    found.planned(other, ANYWHERE)
+    assert found.catalogs == {one, other}
+
+    found.ended(committed=True)
+    found.planned(other, ANYWHERE)
+    assert found.catalogs == {other}
