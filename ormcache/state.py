@@ -18,7 +18,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from ormcache import conf, reasons, signals, tenants
+from ormcache import conf, reasons, signals
 from ormcache.catalog import ANYWHERE, EVERYTHING, READERS, Server, Standpoint, reader_of
 from ormcache.conf import Config
 from ormcache.counts import counts_of
@@ -28,6 +28,7 @@ from ormcache.registry import begins_alike, registry
 from ormcache.session import Session
 from ormcache.sql import OTHER
 from ormcache.switch import is_disabled
+from ormcache.tenants import Below
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -58,13 +59,7 @@ class State:
         self._begun = b""  # the session's fingerprint when it was met
         self._generation = conf.generation
         self._prefix: tuple[Database, bytes, tuple[Any, ...], bytes] | None = None
-        backend: Any = type(connection)
-        #: does the backend below switch the search path for each cursor, as django-tenants and its kin do?
-        self._switches = tenants.tells_schema(backend)
-        #: does a backend of the project's own do something, nobody knows what, whenever a cursor is made?
-        self._unknown_below: bool = tenants.does_unknown(backend)
-        #: the search path for which the last cursor was made, where the backend below switches it
-        self._made_for: tuple[str, ...] | None = None
+        self._below = Below(connection)
 
     # Getting to know the database -------------------------------------------------------
 
@@ -249,8 +244,8 @@ class State:
     @property
     def session_obstacle(self) -> str | None:
         """Why results of this session cannot be shared, or None."""
-        if self._connection.connection is not self._learned_from or self._unknown_below:
-            return reasons.SESSION  # somebody has put another DB-API connection in place
+        if self._connection.connection is not self._learned_from or self._below.is_unknown:
+            return reasons.SESSION  # somebody has put another DB-API connection in place, or sets nobody knows what
         session = self.session
         if session.base is None and session.obstacle is None:
             try:
@@ -266,67 +261,29 @@ class State:
             self._identified()
         fingerprint = session.fingerprint
         # Without USE_TZ, and in a session that is in UTC either way, drivers hand out naive times.
-        besides: tuple[Any, ...] = (connection.timezone,)
-        coming = None
-        if self._switches:
-            schema = getattr(connection, "schema_name", None)
-            coming = None if schema is None else tenants.coming(connection, session)
-            besides = (connection.timezone, schema, getattr(connection, "include_public_schema", None), coming)
+        told, coming = self._below.told(session)
+        besides = (connection.timezone, *told)
         kept = self._prefix
         if kept is not None and kept[0] is database and kept[1] == fingerprint and kept[2] == besides:
             return kept[3]
         # The path that such a connection was left in is not the one in which the query would run.
-        told = fingerprint if coming is None else session.fingerprint_along(coming)
-        prefix = database.namespace + told + repr(besides).encode("utf-8", "surrogatepass")
+        described = fingerprint if coming is None else session.fingerprint_along(coming)
+        prefix = database.namespace + described + repr(besides).encode("utf-8", "surrogatepass")
         self._prefix = (database, fingerprint, besides, prefix)
         return prefix
 
-    # PostgreSQL's search path -------------------------------------------------------------
-
-    @property
-    def path(self) -> tuple[str, ...] | None:
-        """The schemas, folded, in which the next query of the ORM looks up names; None: not known.
-
-        Some of them may not exist or not be open to the user, who then finds a name in a later one.
-        """
-        connection, session = self._connection, self.session
-        if connection.connection is not None and connection.connection is not self._learned_from:
-            return None
-        if not self._switches or getattr(connection, "schema_name", None) is None:
-            return None if self._unknown_below else session.path
-        coming = tenants.coming(connection, session)
-        return None if coming is None else tuple(name.lower() for name in coming)
-
-    @property
-    def path_in_force(self) -> tuple[str, ...] | None:
-        """The schemas in which a statement on a cursor that is there already looks up names; None: not known."""
-        connection, session = self._connection, self.session
-        if connection.connection is not self._learned_from or self._unknown_below:
-            return None
-        path = session.path
-        if not self._switches or getattr(connection, "schema_name", None) is None:
-            return path
-        # Another cursor may have been made for another path meanwhile, also in a way that was not seen.
-        return path if session.sets_path and path == self._made_for else None
-
     def cursor_made(self) -> None:
-        """The backend below has made a cursor, and may be about to switch the search path for it."""
-        connection = self._connection
-        if self._switches and getattr(connection, "schema_name", None) is not None:
-            coming = tenants.coming(connection, self.session)
-            self._made_for = None if coming is None else tuple(name.lower() for name in coming)
+        """The backend below has made a cursor."""
+        self._below.cursor_made(self.session)
 
     def standpoint(self, cursor: Any = None) -> Standpoint:
         """From where the next query of the ORM sees the catalog, or a statement on a cursor that is there already."""
         if self.vendor != "postgresql":
             return ANYWHERE
-        if self._switches:
-            path = self.path if cursor is None else self.path_in_force
-            return Standpoint(path, self.session.user)
         made = self._connection.connection
         if made is not self._learned_from and (made is not None or cursor is not None):
             return ANYWHERE  # somebody has put another DB-API connection in place
-        return ANYWHERE if self._unknown_below else self.session.standpoint
+        return self._below.standpoint(self.session, on_cursor=cursor is not None)
 
     # Telling ------------------------------------------------------------------------------
 

@@ -6,11 +6,13 @@ path of a query is what such a backend would switch to.
 
 from __future__ import annotations
 
+import weakref
 from functools import cache
 from typing import Any
 
 from django.conf import settings
 
+from ormcache.catalog import ANYWHERE, Path, Standpoint
 from ormcache.session import Session
 
 #: Where the making of cursors sets nothing in the session
@@ -39,6 +41,54 @@ def _attributes(cls: Any) -> list[Any]:
     return found
 
 
+class Below:
+    """What the backend below one connection does whenever a cursor is made. The connection's thread owns this."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection: Any = weakref.proxy(connection)
+        backend: Any = type(connection)
+        self._switches: bool = tells_schema(backend)
+        #: does it do something that nobody knows?
+        self.is_unknown: bool = does_unknown(backend)
+        self._made_for: Path = None  # the path that the last cursor was made for
+
+    @property
+    def _schema(self) -> Any:
+        return getattr(self._connection, "schema_name", None) if self._switches else None
+
+    def told(self, session: Session) -> tuple[tuple[Any, ...], tuple[str, ...] | None]:
+        """What tells results apart besides the session, and the path for which the next cursor is made, as it stands.
+
+        The path is None where nothing switches it, or where it is not known.
+        """
+        if not self._switches:
+            return (), None
+        schema = self._schema
+        path = None if schema is None else coming(self._connection, session)
+        return (schema, getattr(self._connection, "include_public_schema", None), path), path
+
+    def cursor_made(self, session: Session) -> None:
+        """One was, and the search path may be about to be switched for it."""
+        if self._schema is not None:
+            self._made_for = folded(coming(self._connection, session))
+
+    def standpoint(self, session: Session, *, on_cursor: bool) -> Standpoint:
+        """From where the next query of the ORM sees the catalog, or a statement on a cursor that is there already."""
+        if self.is_unknown:
+            return ANYWHERE
+        if self._schema is None:
+            return session.standpoint
+        if not on_cursor:
+            return Standpoint(folded(coming(self._connection, session)), session.user)
+        # Another cursor may have been made for another path meanwhile, also in a way that was not seen.
+        in_force = session.sets_path and session.path == self._made_for
+        return Standpoint(session.path if in_force else None, session.user)
+
+
+def folded(path: tuple[str, ...] | None) -> Path:
+    return None if path is None else tuple(name.lower() for name in path)
+
+
 def coming(connection: Any, session: Session) -> tuple[str, ...] | None:
     """The search path, names as they stand, for which the next cursor of such a connection is made; None: not known."""
     if not _is_django_tenants(connection.__class__):  # the type of a weak reference to it would be another
@@ -51,7 +101,7 @@ def coming(connection: Any, session: Session) -> tuple[str, ...] | None:
         return None
     if getattr(settings, "TENANT_LIMIT_SET_CALLS", False) and connection.search_path_set_schemas:
         # It does not switch again, and somebody else may have done so meanwhile.
-        if not session.sets_path or session.path != tuple(name.lower() for name in path):
+        if not session.sets_path or session.path != folded(path):
             return None
     return path
 

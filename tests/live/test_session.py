@@ -340,10 +340,10 @@ def test_a_default_that_has_changed_since(tenants, inside):
             with transaction.atomic() if inside else contextlib.nullcontext():
                 execute("RESET search_path")
                 assert owners() == [schema]
-                assert connection.ormcache.path == (schema,)
+                assert connection.ormcache.standpoint().path == (schema,)
                 transaction.set_rollback(True) if inside else None
             if inside:
-                assert connection.ormcache.path == ("public",)
+                assert connection.ormcache.standpoint().path == ("public",)
     finally:
         execute(f"ALTER DATABASE {database} RESET search_path", using="plain")
 

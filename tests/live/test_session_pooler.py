@@ -170,7 +170,7 @@ def test_a_connection_that_is_given_back_in_a_transaction(pool, schemas):
         assert owners() == ["two"]
         pooled.close()
         pooled.ensure_connection()
-        assert pooled.ormcache.path == ("one",)
+        assert pooled.ormcache.standpoint().path == ("one",)
 
 
 def test_a_pool_that_resets_its_connections(pool, schemas, ddl):

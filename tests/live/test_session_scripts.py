@@ -224,7 +224,7 @@ def test_scripts_of_postgresql(schemas):
 
 def answer_of_postgresql() -> Any:
     answer = raw(TRUTH)
-    path = connection.ormcache.path
+    path = connection.ormcache.standpoint().path
     if path is not None:
         looked_up = list(dict.fromkeys(name.lower() for name in answer[2]))
         found = list(dict.fromkeys(name for name in path if name in looked_up))

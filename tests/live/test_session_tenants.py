@@ -18,6 +18,7 @@ from tests.shop.models import Author, Genre
 pytest.importorskip("django_tenants")
 pytestmark = only_postgresql
 
+ANY_CURSOR = object()  # one that is there already
 MODULE = "django_tenants.postgresql_backend.base"
 SCHEMAS = ("one", "two", "three")
 
@@ -103,18 +104,18 @@ def test_the_path_that_is_told(tenants):
     state = tenants.ormcache
     tenants.set_schema("one")
     tenants.ensure_connection()
-    assert state.path == ("one", "public")
-    assert state.path_in_force is None  # nothing is set before a cursor is made
+    assert state.standpoint().path == ("one", "public")
+    assert state.standpoint(ANY_CURSOR).path is None  # nothing is set before a cursor is made
     names()
-    assert (state.path, state.path_in_force) == (("one", "public"), ("one", "public"))
+    assert (state.standpoint().path, state.standpoint(ANY_CURSOR).path) == (("one", "public"), ("one", "public"))
     tenants.set_schema("two", include_public=False)
-    assert (state.path, state.path_in_force) == (("two",), ("one", "public"))
+    assert (state.standpoint().path, state.standpoint(ANY_CURSOR).path) == (("two",), ("one", "public"))
     tenants.cursor().close()
-    assert (state.path, state.path_in_force) == (("two",), ("two",))
+    assert (state.standpoint().path, state.standpoint(ANY_CURSOR).path) == (("two",), ("two",))
     tenants.set_schema_to_public()
-    assert state.path == ("public",)
+    assert state.standpoint().path == ("public",)
     tenants.schema_name = 'no "schema"'
-    assert state.path is None
+    assert state.standpoint().path is None
 
 
 def test_a_cursor_that_is_older_than_the_switch(tenants):
@@ -122,11 +123,11 @@ def test_a_cursor_that_is_older_than_the_switch(tenants):
     names()
     with tenants.cursor() as cursor:
         tenants.set_schema("two")
-        assert tenants.ormcache.path_in_force == ("one", "public")
+        assert tenants.ormcache.standpoint(ANY_CURSOR).path == ("one", "public")
         cursor.execute("UPDATE shop_author SET name = 'changed'")
         assert names() == ["two"]
         # The connection is on the path of the last cursor, whichever runs the statement.
-        assert tenants.ormcache.path_in_force == ("two", "public")
+        assert tenants.ormcache.standpoint(ANY_CURSOR).path == ("two", "public")
         cursor.execute("UPDATE shop_author SET name = 'changed too'")
     assert names() == ["changed too"]
     tenants.set_schema("one")
@@ -151,7 +152,7 @@ def test_a_switch_that_is_not_seen(tenants):
     with tenants.cursor() as cursor:
         tenants.set_schema("two")
         list(Author.objects.using("tenants").iterator())
-        assert tenants.ormcache.path_in_force is None
+        assert tenants.ormcache.standpoint(ANY_CURSOR).path is None
         cursor.execute("UPDATE shop_author SET name = 'changed'")
     assert names() == ["changed"]
     tenants.set_schema("one")
@@ -186,10 +187,10 @@ def test_with_as_few_switches_as_possible(tenants, monkeypatch, queries):
                 assert names() == [name]
     tenants.set_schema("one")
     with tenants.cursor() as cursor:
-        assert tenants.ormcache.path == ("one", "public")
+        assert tenants.ormcache.standpoint().path == ("one", "public")
         cursor.execute("SET search_path TO three")
         # What somebody has set stays now, and is not what the tenant is told by.
-        assert tenants.ormcache.path is None
+        assert tenants.ormcache.standpoint().path is None
         assert names() == ["three"]
         cursor.execute("SET search_path TO two")
         assert names() == ["two"]
@@ -211,8 +212,8 @@ def test_a_backend_that_switches_and_does_not_tell(tenants, monkeypatch):
     tenant.set("two")
     rename("changed")
     tenant.set("public")
-    assert connections["tenants"].ormcache.path is None
-    assert connections["tenants"].ormcache.path_in_force is None
+    assert connections["tenants"].ormcache.standpoint().path is None
+    assert connections["tenants"].ormcache.standpoint(ANY_CURSOR).path is None
 
 
 def test_a_write_retires_no_other_tenants_results(tenants, queries):
