@@ -109,16 +109,16 @@ class ConnectionMixin(_Wrapper):
     # Endings ----------------------------------------------------------------------------
 
     def _commit(self) -> Any:
-        return self.ormcache_writes.commit(super()._commit)  # type: ignore[misc]  # the stubs leave it out
+        return self.ormcache_writes.control.commit(super()._commit)  # type: ignore[misc]  # the stubs leave it out
 
     def _rollback(self) -> Any:
-        return self.ormcache_writes.rollback(super()._rollback)  # type: ignore[misc]  # the stubs leave it out
+        return self.ormcache_writes.control.rollback(super()._rollback)  # type: ignore[misc]  # the stubs leave it out
 
     def _set_autocommit(self, autocommit: bool) -> Any:
         switch = partial(super()._set_autocommit, autocommit)  # type: ignore[misc]  # the stubs leave it out
         if autocommit and self.ormcache_writes.transaction.dirty:
             # MySQL commits what is open when autocommit is switched on.
-            return self.ormcache_writes.commit(switch)
+            return self.ormcache_writes.control.commit(switch)
         return switch()
 
     def _close(self) -> Any:

@@ -16,11 +16,12 @@ from ormcache.catalog import ANYTHING, ANYWHERE, EPOCH, EVERYTHING, SCHEMA, is_p
 from ormcache.database import LONGEST_TEXT, Database
 from ormcache.marking import Marking, slots_of
 from ormcache.planning import Plan
-from ormcache.sql import Effect, SessionChange, Statement, analyse, collapsed
+from ormcache.sql import Effect, SessionChange, analyse, collapsed
 from ormcache.sql.vocabulary import REPEATABLE
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
 from ormcache.transaction import Transaction
+from ormcache.transaction_control import TransactionControl
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -45,6 +46,7 @@ class Writes:
         self._state = state
         self.transaction = Transaction(connection, state)
         self._marking = Marking(connection, self.transaction)
+        self.control = TransactionControl(connection, state, self.transaction, self._marking)
         self._reading = False  # the statement under way is the cache's own miss
         self._renews = False  # everything is to be retired once the connection is made
 
@@ -63,13 +65,13 @@ class Writes:
             # A broken transaction cannot read the catalog, and has to get to its ROLLBACK TO SAVEPOINT.
             statement = analyse(self._as_text(sql), state.vendor)
             if statement.effect is Effect.TRANSACTION:
-                return self._run_transaction_control(execute, statement)
+                return self.control.run(execute, statement)
         plan = self._plan(database, sql, cursor)
         if plan.quiet and state.vendor != "sqlite" and not plan.statement.commits and not state.session.hides:
             transaction.ran = True
             return execute()
         if plan.effect is Effect.TRANSACTION:
-            return self._run_transaction_control(execute, plan.statement)
+            return self.control.run(execute, plan.statement)
         transaction.ran = True
         written = self._written(plan)
         if plan.statement.commits and transaction.is_open:
@@ -293,65 +295,6 @@ class Writes:
                 if not self.transaction.is_open:
                     self.connected()
         return answer
-
-    # Transactions -------------------------------------------------------------------------
-
-    def _run_transaction_control(self, execute: Callable[[], T], statement: Statement) -> T:
-        session, vendor, transaction = self._state.session, self._state.vendor, self.transaction
-        word, serial = statement.transaction, session.serial
-        if word == "commit" or (word == "autocommit on" and transaction.is_open):
-            answer = self.commit(execute)
-        elif word == "begin" and statement.commits and transaction.is_open:
-            answer = self.commit(execute)  # MySQL commits what is open
-        elif word == "release" and vendor == "sqlite" and transaction.dirty and not self._connection.in_atomic_block:
-            answer = self._marked(execute, transaction.dirty)  # SQLite commits if it is the outermost one.
-        else:
-            answer = execute()
-        if word == "begin":
-            transaction.begins(ran=statement.serial)
-            session.serial = session.serial or statement.serial
-        elif word == "rollback":
-            transaction.ended(committed=False)
-        elif word == "prepare":
-            transaction.ended(committed=True)
-        elif word == "savepoint" and statement.savepoint is not None:
-            session.savepoint(statement.savepoint)
-            if vendor == "sqlite" and not transaction.is_open:
-                transaction.began = True
-        elif word == "rollback to" and statement.savepoint is not None:
-            if vendor == "postgresql":  # MySQL does not take back what was set
-                session.rolled_back_to(statement.savepoint)
-        elif word == "release" and vendor == "sqlite" and not self._connection.connection.in_transaction:
-            transaction.ended(committed=True)
-        elif word == "release" and statement.savepoint is not None:
-            session.released(statement.savepoint)
-        elif word in ("autocommit off", "autocommit on"):
-            transaction.manual = transaction.began = word == "autocommit off"
-        if statement.session is not None:
-            session.change(statement.session, None, in_transaction=transaction.is_open)
-        if statement.chains:
-            transaction.began = True
-            session.serial = serial
-        return answer
-
-    def commit(self, commit: Callable[[], T]) -> T:
-        """Run COMMIT between marking and settling what the transaction has written."""
-        undone = self.transaction.is_broken  # PostgreSQL answers such a COMMIT with a ROLLBACK
-        answer = self._marked(commit, self.transaction.dirty)
-        self.transaction.ended(committed=not undone)
-        return answer
-
-    def _marked(self, call: Callable[[], T], relations: frozenset[str]) -> T:
-        """Run what makes the changes to these relations visible, if there are any."""
-        database = self._state.known() if relations else None
-        return call() if database is None else self._marking.around(database, call, relations)
-
-    def rollback(self, rollback: Callable[[], T]) -> T:
-        """Run ROLLBACK. Nothing was told to the store, so there is nothing to take back."""
-        try:
-            return rollback()
-        finally:
-            self.transaction.ended(committed=False)
 
 
 @lru_cache(maxsize=1024)  # for the process; a text means the same to every thread

@@ -53,6 +53,7 @@ state
 transaction
 
 marking
+transaction_control
 
 # paths: of a read and of a write; neither imports the other
 reads  writes
