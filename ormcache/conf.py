@@ -21,6 +21,7 @@ from django.core.signals import setting_changed
 
 STORES = ("embedded", "redis", "memcached", "django")
 CONSISTENCIES = ("strict", "request", "near")
+SHARES = ("auto", "always")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Config:
     max_rows: int
     max_bytes: int
     local_size: int  # bytes; 0: none
+    share: str
     version: str
     name: str | None  # None: what the database tells of itself
     primary: str | None
@@ -130,6 +132,7 @@ OPTIONS: dict[str, Option] = {
     "MAX_ROWS": Option(10_000, "a number of rows", _is_size),
     "MAX_BYTES": Option(2**20, "a number of bytes", _is_size),
     "LOCAL_SIZE": Option(32 * 2**20, "a number of bytes, 0 for none", _is_size),
+    "SHARE": _one_of(*SHARES),
     "VERSION": Option("", "a string", lambda value: isinstance(value, str)),
     "NAME": Option(None, "a string that no other database has", _or_none(_is_text)),
     "PRIMARY": Option(None, "an alias in DATABASES", _or_none(_is_text)),

@@ -10,20 +10,24 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any
 
-#: What a kept result weighs beyond its encoded rows, bytes: the key, the vector and this bookkeeping
+#: What a kept result weighs beyond its values, bytes: the key, the vector and this bookkeeping
 OVERHEAD = 600
-#: Python objects take about this many times the room of their encoding
-EXPANSION = 3
+#: What a row weighs, and a value's place in it, bytes
+ROW, PLACE = 56, 8
+#: Of a larger result about so many rows are weighed, evenly spread, and the others taken to be like them
+SAMPLE = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
     rows: Any
     vector: bytes
     expires: float | None  # seconds since the epoch
     weight: int  # bytes, an estimate
+    shared: bool  # is it in the store too, or not to be?
 
     def expired(self) -> bool:
         return self.expires is not None and self.expires <= time.time()
@@ -38,6 +42,11 @@ class Local:
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
         self._weight = 0
 
+    @property
+    def largest(self) -> int:
+        """What a result may weigh, bytes: a quarter of the room."""
+        return self._size // 4
+
     def get(self, name: bytes) -> Kept | None:
         kept = self._kept.get(name)
         if kept is not None:
@@ -46,17 +55,19 @@ class Local:
                     self._kept.move_to_end(name)
         return kept
 
-    def put(self, name: bytes, rows: Any, vector: bytes, timeout: float | None, encoded: int) -> None:
-        """Keep ``rows``, whose encoding has ``encoded`` bytes, for ``timeout`` seconds (None: until a write).
+    def put(
+        self, name: bytes, rows: Any, vector: bytes, *, expires: float | None, weight: int, shared: bool
+    ) -> None:
+        """Keep ``rows``, which weigh so many bytes, until ``expires``, seconds since the epoch (None: until a write).
 
-        What is larger than a quarter of the room is not kept.
+        What is larger than :attr:`largest` is not kept.
         """
-        weight = OVERHEAD + encoded * EXPANSION + len(vector)
-        if weight > self._size // 4:
+        weight += OVERHEAD + len(vector)
+        if weight > self.largest:
             return
         with self._lock:
             self._drop(name)
-            self._kept[name] = Kept(rows, vector, None if timeout is None else time.time() + timeout, weight)
+            self._kept[name] = Kept(rows, vector, expires, weight, shared)
             self._weight += weight
             while self._weight > self._size:
                 self._weight -= self._kept.popitem(last=False)[1].weight
@@ -77,3 +88,17 @@ class Local:
     def weight(self) -> int:
         """Bytes, as estimated."""
         return self._weight
+
+
+def weigh(rows: Any) -> int:
+    """About what a result takes in memory, bytes: a list of rows, one row, or None."""
+    if not rows:
+        return 0
+    if type(rows) is tuple:
+        return _weight(rows)
+    sample = rows[:: len(rows) // SAMPLE + 1]
+    return len(rows) * sum(map(_weight, sample)) // len(sample)
+
+
+def _weight(row: tuple[Any, ...]) -> int:
+    return ROW + PLACE * len(row) + sum(map(getsizeof, row))

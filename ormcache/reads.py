@@ -6,6 +6,7 @@ Mixed into whatever compiler the database's operations return for a SELECT. Ever
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import EmptyResultSet
 from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGLE
 
-from ormcache import counts, keys, reasons, rows, signals
+from ormcache import counts, keeping, keys, reasons, rows, signals
 from ormcache.catalog import EVERYTHING
+from ormcache.columns import ColumnsMixin, is_djangos
 from ormcache.database import Database
+from ormcache.local import Kept
 from ormcache.planning import Plan
-from ormcache.rows import Unencodable, Unreadable
+from ormcache.rows import Unreadable
 from ormcache.sql import reads_clock
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
@@ -104,6 +107,7 @@ class Read:
         self._writes = writes
         self._result_type = result_type
         self._chunk_size = chunk_size
+        self._connected = False  # did it need a connection that was not there? Then it was not cheap
         self._replans = False  # has it been planned anew because the schema had changed?
 
     def run(self, sql: str, params: Any) -> Any:
@@ -188,6 +192,8 @@ class Read:
                 return self._replanned(database, plan, compiled)
             if kept is not None:
                 if kept.vector == found.vector and not kept.expired():
+                    if not kept.shared:
+                        self._share(database, name, kept)
                     fresh = list(kept.rows) if self._result_type == MULTI else kept.rows
                     return self._hit(fresh, plan, compiled)
                 local.drop(name)
@@ -201,12 +207,15 @@ class Read:
             except Unreadable:
                 self._damaged(database, name)
             else:
-                return self._hit(result, plan, compiled)
+                keeping.copy(database, name, found, result)
+                fresh = list(result) if self._result_type == MULTI else result
+                return self._hit(fresh, plan, compiled)
         elif found.damaged:
             self._damaged(database, name)
         if self._connection.connection is None:
             # The query needs a connection now, and that may begin with another session than the last one did.
             self._connection.ensure_connection()
+            self._connected = True
             return self.run(*compiled)
         return self._miss(database, plan, name, found.vector, compiled)
 
@@ -238,9 +247,11 @@ class Read:
         state = self._state
         state.counts.count(counts.MISSES)
         open_cursors = self._writes.transaction.has_open_cursors
+        began = time.perf_counter()
         result = self._writes.reading(
             lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
         )
+        took = time.perf_counter() - began
         if vector is None:
             state.counts.refused(reasons.MARKED)
         elif open_cursors:
@@ -248,39 +259,25 @@ class Read:
         elif database.server.replica:
             state.counts.refused(reasons.ON_REPLICA)
         else:
-            self._keep(database, name, vector, result)
+            self._keep(database, name, vector, result, took)
         if signals.missed.receivers:
             signals.missed.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
         return result
 
-    def _keep(self, database: Database, name: bytes, vector: bytes, result: Any) -> None:
+    def _keep(self, database: Database, name: bytes, vector: bytes, result: Any, took: float) -> None:
         many = self._result_type == MULTI
         flat = list(chain.from_iterable(result)) if many else result
-        refused = self._kept(database, name, vector, flat, len(flat) if many else 1)
+        number = len(flat) if many else 1
+        refused = keeping.keep(database, name, vector, flat, number, took=took, at_once=self._connected)
         if refused is None:
             self._state.counts.count(counts.KEPT)
         else:
             self._state.counts.refused(refused)
 
-    def _kept(self, database: Database, name: bytes, vector: bytes, flat: Any, number: int) -> str | None:
-        """Keep a result of ``number`` rows. Returns why not, or None."""
-        config = database.config
-        if number > config.max_rows:
-            return reasons.TOO_MANY_ROWS
-        try:
-            data, immutable = rows.encode(flat)
-        except Unencodable:
-            return reasons.UNENCODABLE
-        if len(data) > config.max_bytes:
-            return reasons.TOO_LARGE
-        try:
-            if not database.stamps.keep(name, vector, data, config.timeout):
-                return reasons.TOO_LARGE
-        except StoreUnavailable:
-            return reasons.STORE_AWAY
-        if immutable and config.local_size:
-            database.local.put(name, flat, vector, config.timeout, len(data))
-        return None
+    def _share(self, database: Database, name: bytes, kept: Kept) -> None:
+        refused = keeping.share(database, name, kept)
+        if refused is not None:
+            self._state.counts.refused(refused)
 
 
 def _reads_clock(param: Any) -> bool:
@@ -291,9 +288,10 @@ def _reads_clock(param: Any) -> bool:
 
 
 @cache
-def cached_compiler(compiler: Any) -> type[Any]:
-    """The class of a SELECT's compiler with the cache in front."""
-    return type(compiler.__name__, (CachedCompiler, compiler), {"__module__": compiler.__module__})
+def cached_compiler(compiler: Any, operations: Any) -> type[Any]:
+    """The class of a SELECT's compiler, used with these operations, with the cache in front."""
+    front = (CachedCompiler, ColumnsMixin) if is_djangos(compiler, operations) else (CachedCompiler,)
+    return type(compiler.__name__, (*front, compiler), {"__module__": compiler.__module__})
 
 
 #: The compilers of reads; those of writes read nothing that could be cached

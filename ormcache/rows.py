@@ -16,11 +16,12 @@ import uuid
 import zoneinfo
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 Row = tuple[Any, ...]
 
 MAC_LENGTH = 16  # bytes
+FEW = 4  # rows up to which it does not pay to look at them by columns
 
 
 class Unencodable(Exception):
@@ -120,41 +121,66 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def encode(rows: Sequence[Row] | Row | None) -> tuple[bytes, bool]:
-    """The bytes of a result, and whether all of its values are immutable. Raises Unencodable.
+class Content(NamedTuple):
+    """What is in a result, from a look at each of its values."""
+
+    cells: int  # how many values
+    immutable: bool  # are all of them?
+    plain: bool  # does pickle itself keep all of them exactly?
+
+
+def content(rows: Sequence[Row] | Row | None) -> Content:
+    """Look at a result that is to be kept. Raises Unencodable if it would not come back equal in value and type.
 
     ``rows`` is what Django's compiler returned, flattened: a list of rows, one row, or None for no row.
     """
-    cells = _cells(rows)
-    types = set(map(type, cells))
-    immutable, plain = True, True
-    if not types <= _PLAIN:
+    cells, immutable, plain = 0, True, True
+    for column in _columns(rows):
+        cells += len(column)
+        types = set(map(type, column))
+        if types <= _PLAIN:
+            continue
         if types <= _PLAIN_AND_MOMENTS:
             # One look at each moment is half the price of one at each value.
-            zones = {cell.tzinfo for cell in cells if type(cell) in _MOMENTS}
+            zones = {cell.tzinfo for cell in column if type(cell) in _MOMENTS}
             for zone in zones:
                 _check_zone(zone)
-            plain = all(type(zone) in _PLAIN_ZONES for zone in zones)
+            plain = plain and all(type(zone) in _PLAIN_ZONES for zone in zones)
         else:
-            immutable, plain = _check(cells), False
+            try:
+                immutable = _check(column) and immutable
+            except RecursionError as error:
+                raise Unencodable(repr(error)) from error
+            plain = False
+    return Content(cells, immutable, plain)
+
+
+def encode(rows: Sequence[Row] | Row | None, *, plain: bool = False) -> bytes:
+    """The bytes of a result that :func:`content` has looked at, and what it said of it. Raises Unencodable."""
     try:
         if plain:
-            return pickle.dumps(rows, 5), immutable
+            return pickle.dumps(rows, 5)
         buffer = io.BytesIO()
         _Pickler(buffer, 5).dump(rows)
     except Exception as error:
         raise Unencodable(repr(error)) from error
-    return buffer.getvalue(), immutable
+    return buffer.getvalue()
 
 
-def _cells(rows: Sequence[Row] | Row | None) -> Sequence[Any]:
+def _columns(rows: Sequence[Row] | Row | None) -> Iterable[Sequence[Any]]:
+    """The values of a result; those of one column, which are mostly of one type, together."""
     if rows is None:
         return ()
     if type(rows) is tuple:
-        return rows
-    if type(rows) is list and set(map(type, rows)) <= {tuple}:
-        return list(chain.from_iterable(rows))
-    raise Unencodable("rows that are no tuples")
+        return (rows,)
+    if type(rows) is not list or not set(map(type, rows)) <= {tuple}:
+        raise Unencodable("rows that are no tuples")
+    if len(rows) <= FEW:
+        return (list(chain.from_iterable(rows)),)
+    try:
+        return list(zip(*rows, strict=True))
+    except ValueError as error:
+        raise Unencodable("rows of different lengths") from error
 
 
 def _check(values: Iterable[Any]) -> bool:

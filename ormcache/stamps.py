@@ -48,13 +48,15 @@ class Found:
     """What a look-up brought.
 
     ``data``: the encoded result if it may be served. ``vector``: the stamps to keep a result under that is read from
-    now on; None while a slot is marked (nothing may be kept). ``epoch``: the first slot's value.
+    now on; None while a slot is marked (nothing may be kept). ``epoch``: the first slot's value. ``expires``: when the
+    result does, seconds since the epoch.
     """
 
     data: bytes | None
     vector: bytes | None
     epoch: bytes | None
     damaged: bool = False
+    expires: float | None = None
 
 
 class Stamps:
@@ -100,10 +102,10 @@ class Stamps:
         if value is None or entry is None:
             return Found(None, vector, held[0])
         try:
-            data = self._opened(entry, value, vector)
+            data, expires = self._opened(entry, value, vector)
         except Unreadable:
             return Found(None, vector, held[0], damaged=True)
-        return Found(data, vector, held[0])
+        return Found(data, vector, held[0], expires=expires)
 
     def keep(self, entry: bytes, vector: bytes, data: bytes, timeout: float | None) -> bool:
         """R6: keep a result under the vector that was read before its query ran.
@@ -121,21 +123,22 @@ class Stamps:
         """Remove an entry that turned out to be damaged. Raises StoreUnavailable."""
         self.store.remove([entry])
 
-    def _opened(self, entry: bytes, value: bytes, vector: bytes) -> bytes | None:
-        """The result inside an entry if its vector is this one, None if not (R3). Raises Unreadable."""
+    def _opened(self, entry: bytes, value: bytes, vector: bytes) -> tuple[bytes | None, float | None]:
+        """The result inside an entry if its vector is this one (R3), and when it expires. Raises Unreadable."""
         if self._signing_key is not None:
             value = verified(self._signing_key, entry, value)
         if len(value) < _PREAMBLE or value[:3] != _HEADER:
             raise Unreadable("not an entry")
         end = _PREAMBLE + len(vector)
         if int.from_bytes(value[_LENGTH], "big") != len(vector) or value[_PREAMBLE:end] != vector:
-            return None
+            return None, None
         if zlib.crc32(memoryview(value)[_CHECKSUM.stop :]) != int.from_bytes(value[_CHECKSUM], "big"):
             raise Unreadable("damaged")
         expiry = int.from_bytes(value[_EXPIRY], "big")
-        if expiry and expiry <= self._clock() * 1e6:
-            return None
-        return value[end:]
+        if not expiry:
+            return value[end:], None
+        expires = expiry / 1e6
+        return (value[end:] if expires > self._clock() else None), expires
 
     # Writing ------------------------------------------------------------------
 

@@ -60,6 +60,8 @@ class State:
         self._generation = conf.generation
         self._prefix: tuple[Database, bytes, tuple[Any, ...], bytes] | None = None
         self._below = Below(connection)
+        #: what ``ormcache.columns`` remembers of models
+        self.columns: dict[Any, Any] = {}
 
     # Getting to know the database -------------------------------------------------------
 
