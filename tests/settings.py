@@ -41,7 +41,8 @@ def _cached(alias: str) -> dict[str, Any]:
     # still does not touch the store of the user who runs the tests.
     overrides = json.loads(os.environ.get(environment.OVERRIDES, "{}"))
     return _database(alias, "ormcache.backends") | {
-        "ORMCACHE": {"LOCATION": str(RUN.own_folder / "store"), **overrides}
+        # "always": what one process reads, all others find. Tests of "auto" say so.
+        "ORMCACHE": {"LOCATION": str(RUN.own_folder / "store"), "SHARE": "always", **overrides}
     }
 
 

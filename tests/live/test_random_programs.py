@@ -189,9 +189,9 @@ def run_programs(count: int, **options: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("local_size", [0, 2**20])
-def test_random_programs(configure, local_size):
-    configure(LOCAL_SIZE=local_size)
+@pytest.mark.parametrize(("local_size", "share"), [(0, "always"), (2**20, "always"), (2**20, "auto")])
+def test_random_programs(configure, local_size, share):
+    configure(LOCAL_SIZE=local_size, SHARE=share)
     before = ormcache.stats("default")["hits"]
     run_programs(50)
     assert ormcache.stats("default")["hits"] > before + 100

@@ -1,0 +1,185 @@
+"""When a result that was read goes to the store, and what stays in the process."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db import connection
+
+import ormcache
+from ormcache import keeping, rows
+from ormcache.stores.base import Store, StoreUnavailable
+from tests.live.reading import only_postgresql, stats
+from tests.shop.models import Author
+
+LONG, NEVER = 0, 10**12  # for WORTH: any query is worth sharing at once, none is
+
+
+def names() -> list[str]:
+    return list(Author.objects.order_by("pk").values_list("name", flat=True))
+
+
+def hits() -> int:
+    """In another process: does it find what this one has read?"""
+    before = ormcache.stats("default")["hits"]
+    names()
+    return ormcache.stats("default")["hits"] - before
+
+
+@pytest.fixture
+def puts(monkeypatch):
+    """The time limits with which results have gone to the store."""
+    found = []
+    put = Store.put
+
+    def noted(self, entry, value, timeout):
+        found.append(timeout)
+        return put(self, entry, value, timeout)
+
+    monkeypatch.setattr(Store, "put", noted)
+    return found
+
+
+@pytest.fixture
+def auto(configure, monkeypatch):
+    configure(SHARE="auto")
+    monkeypatch.setattr(keeping, "WORTH", NEVER)
+    Author.objects.create(name="Ada")
+
+
+def test_what_was_cheap_goes_to_the_store_when_it_is_asked_for_again(auto, puts, queries, other_process):
+    assert names() == ["Ada"]
+    assert puts == []
+    assert other_process("tests.live.test_keeping.hits") == 0
+    with queries(0):
+        assert names() == names() == ["Ada"]
+    assert puts == [None]
+    assert other_process("tests.live.test_keeping.hits") == 1
+
+
+def test_what_was_not_goes_there_at_once(auto, puts, monkeypatch):
+    monkeypatch.setattr(keeping, "WORTH", LONG)
+    names()
+    assert puts == [None]
+    names()
+    assert puts == [None]
+
+
+def test_what_needed_a_connection_was_not_cheap(auto, puts):
+    connection.close()
+    names()
+    assert puts == [None]
+
+
+def test_always(auto, configure, puts):
+    configure(SHARE="always")
+    names()
+    assert puts == [None]
+
+
+def test_what_no_process_can_keep_goes_there_at_once(auto, configure, puts):
+    configure(LOCAL_SIZE=0)
+    names()
+    names()
+    assert puts == [None]
+
+
+def test_what_is_larger_than_results_may_be_is_not_kept_here_either(auto, configure, puts):
+    configure(MAX_BYTES=10)
+    before = stats()["refused"].get("too large", 0)
+    for _ in range(2):
+        names()
+    assert stats()["refused"]["too large"] == before + 2
+    assert puts == []
+
+
+def test_what_was_read_under_an_older_stamp_never_gets_there(auto, puts):
+    names()
+    Author.objects.create(name="Grace")
+    assert names() == ["Ada", "Grace"]
+    assert puts == []
+
+
+def test_it_lives_as_long_as_if_it_had_gone_there_at_once(auto, configure, puts, monkeypatch):
+    configure(TIMEOUT=100)
+    names()
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 60)
+    names()
+    (timeout,) = puts
+    assert 39 < timeout <= 40
+
+
+def test_a_copy_of_an_entry_lives_as_long_as_the_entry(auto, configure, queries, monkeypatch):
+    configure(TIMEOUT=100, SHARE="always")
+    names()
+    connection.ormcache.database.local.drop(*connection.ormcache.database.local._kept)
+    with queries(0):
+        names()
+    (kept,) = connection.ormcache.database.local._kept.values()
+    assert time.time() + 90 < kept.expires < time.time() + 101
+
+
+def test_what_came_from_the_store_is_decoded_once(auto, configure, monkeypatch, queries):
+    configure(SHARE="always")
+    names()
+    connection.ormcache.database.local.drop(*connection.ormcache.database.local._kept)
+    decoded = []
+    decode = rows.decode
+    monkeypatch.setattr(rows, "decode", lambda data: decoded.append(1) or decode(data))
+    with queries(0):
+        first, second = names(), names()
+    assert first == second == ["Ada"]
+    assert decoded == [1]
+
+
+def test_who_changes_what_came_from_the_store_changes_no_copy(auto, configure, queries):
+    def read():
+        (chunk,) = Author.objects.order_by("pk").query.get_compiler("default").execute_sql()
+        return chunk
+
+    configure(SHARE="always")
+    read()
+    connection.ormcache.database.local.drop(*connection.ormcache.database.local._kept)
+    with queries(0):
+        for _ in range(3):
+            chunk = read()
+            assert [row[1] for row in chunk] == ["Ada"]
+            chunk.clear()
+
+
+def test_a_store_that_is_away_when_it_is_asked_for_again(auto, queries, monkeypatch):
+    names()
+    before = stats()["refused"].get("store away", 0)
+
+    def away(self, entry, value, timeout):
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(Store, "put", away)
+    with queries(0):
+        assert names() == names() == ["Ada"]
+    assert stats()["refused"]["store away"] == before + 1
+
+
+@only_postgresql
+def test_mutable_values_go_to_the_store_at_once_and_nowhere_else(auto, puts, queries):
+    def tags():
+        return list(Author.objects.annotate(tags=ArrayAgg("name")).values_list("tags", flat=True))
+
+    tags().clear()
+    assert puts == [None]
+    with queries(0):
+        tags()[0].append("changed")
+        assert tags() == [["Ada"]]
+
+
+def test_what_another_hand_has_put_into_the_store_is_served_and_not_copied(auto, configure, queries, monkeypatch):
+    configure(SHARE="always")
+    names()
+    connection.ormcache.database.local.drop(*connection.ormcache.database.local._kept)
+    monkeypatch.setattr(rows, "decode", lambda data: [["Ada"]])
+    with queries(0):
+        assert names() == ["Ada"]
+    assert len(connection.ormcache.database.local) == 0
