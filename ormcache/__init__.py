@@ -11,13 +11,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ormcache.control import UnknownTable, disabled, invalidate, last_write, stats
+    from ormcache.control import UnknownTable, disabled, invalidate, last_write, left_alone, stats
     from ormcache.marking import WriteRefused
     from ormcache.stores.base import StoreUnavailable
 
 __version__ = "0.1.0"
 
-__all__ = ["StoreUnavailable", "UnknownTable", "WriteRefused", "disabled", "invalidate", "last_write", "stats"]
+__all__ = [
+    "StoreUnavailable",
+    "UnknownTable",
+    "WriteRefused",
+    "disabled",
+    "invalidate",
+    "last_write",
+    "left_alone",
+    "stats",
+]
 
 #: Name → the module that has it. Django imports this package while it loads the apps, when models cannot be imported.
 _HOMES = {
@@ -27,6 +36,7 @@ _HOMES = {
     "disabled": "ormcache.control",
     "invalidate": "ormcache.control",
     "last_write": "ormcache.control",
+    "left_alone": "ormcache.control",
     "stats": "ormcache.control",
 }
 

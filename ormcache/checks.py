@@ -282,7 +282,12 @@ def _names_that_match_nothing(
 ) -> Iterator[checks.CheckMessage]:
     tables = {table_of(model): model for model in apps.get_models(include_auto_created=True)}
     known = set(tables)
-    named = {"BLACKLIST": config.blacklist, "ONLY": config.only, "FOREIGN_TABLES": config.foreign_tables}
+    named = {
+        "BLACKLIST": config.blacklist,
+        "ONLY": config.only,
+        "FOREIGN_TABLES": config.foreign_tables,
+        "PINNED": config.pinned,
+    }
     missed = {key: unmatched(names, known) for key, names in named.items()}
     if asked and any(missed.values()):
         try:

@@ -28,7 +28,7 @@ class Columns:
 
     fields: Any  # the model's, which Django replaces by another list when they change
     table: str
-    select: list[tuple[Any, Any, None]]  # (column, (SQL, parameters), no alias)
+    select: list[Any]  # (column, (SQL, parameters), no alias)
     columns: list[Any]  # of those
     use_tz: bool | None = None  # under which the converters were found
     converters: dict[int, Any] | None = None  # of the columns that have some, by position

@@ -55,6 +55,8 @@ class Config:
     max_bytes: int
     local_size: int  # bytes; 0: none
     share: str
+    adaptive: bool
+    pinned: tuple[str, ...]
     version: str
     name: str | None  # None: what the database tells of itself
     primary: str | None
@@ -133,6 +135,8 @@ OPTIONS: dict[str, Option] = {
     "MAX_BYTES": Option(2**20, "a number of bytes", _is_size),
     "LOCAL_SIZE": Option(32 * 2**20, "a number of bytes, 0 for none", _is_size),
     "SHARE": _one_of(*SHARES),
+    "ADAPTIVE": Option(True, "True or False", _is_bool),
+    "PINNED": Option((), _NAMES, _is_names),
     "VERSION": Option("", "a string", lambda value: isinstance(value, str)),
     "NAME": Option(None, "a string that no other database has", _or_none(_is_text)),
     "PRIMARY": Option(None, "an alias in DATABASES", _or_none(_is_text)),
@@ -263,6 +267,7 @@ def _build(values: Mapping[str, Any]) -> Config:
     frozen["BLACKLIST"] = tuple(sorted(values["BLACKLIST"]))
     frozen["ONLY"] = tuple(sorted(values["ONLY"]))
     frozen["FOREIGN_TABLES"] = tuple(sorted(values["FOREIGN_TABLES"]))
+    frozen["PINNED"] = tuple(sorted(values["PINNED"]))
     frozen["LOCATION"] = None if values["LOCATION"] is None else os.fspath(values["LOCATION"])
     return Config(**{field.name: frozen[field.name.upper()] for field in fields(Config)})
 

@@ -39,7 +39,8 @@ class OperationsMixin(_Operations):
 
     def compiler(self, compiler_name: str) -> Any:
         compiler: Any = super().compiler(compiler_name)
-        return cached_compiler(compiler, type(self)) if compiler_name in READING else compiler
+        operations: Any = type(self)
+        return cached_compiler(compiler, operations) if compiler_name in READING else compiler
 
 
 class CreationMixin(_Creation):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from django.db import connections
@@ -18,7 +19,7 @@ from ormcache.stores.base import StoreUnavailable, is_stamp
 from ormcache.switch import disabled
 from ormcache.writes import Writes
 
-__all__ = ["UnknownTable", "disabled", "invalidate", "last_write", "stats"]
+__all__ = ["UnknownTable", "disabled", "invalidate", "last_write", "left_alone", "stats"]
 
 
 class UnknownTable(LookupError):
@@ -73,6 +74,23 @@ def stats(using: str | None = None) -> dict[str, Any]:
     ``refused`` (results that were not kept) by reason; the reasons are those of :mod:`ormcache.reasons`.
     """
     return counts.counts_of(using).snapshot() if using is not None else counts.everything()
+
+
+def left_alone(using: str | None = None) -> list[dict[str, Any]]:
+    """Statements for which this process does not ask the cache at the moment, because that cost more than it saved.
+
+    For one database alias, or all that are open. Each is a dict: ``using``, ``sql`` (without its parameters),
+    ``relations``, ``hits``, ``misses`` and, of those, ``retired`` (a write had retired what was there), ``saved`` and
+    ``spent`` (seconds), and ``until`` (an aware datetime in UTC), when it will be tried again.
+    """
+    found = []
+    for alias in connections if using is None else [using]:
+        state = getattr(connections[alias], "ormcache", None)
+        database = None if state is None else state.known()
+        for sql, plan, judgement in [] if database is None else database.left_alone():
+            figures = asdict(judgement) | {"until": datetime.datetime.fromtimestamp(judgement.until, datetime.UTC)}
+            found.append({"using": alias, "sql": sql, "relations": plan.relations, **figures})
+    return found
 
 
 def _databases(using: str | None) -> Iterator[tuple[Any, Database]]:

@@ -23,6 +23,7 @@ from ormcache.selection import Selection
 from ormcache.sql import Statement, analyse, collapsed
 from ormcache.stamps import FORMAT, Stamps
 from ormcache.stores.base import Store, StoreUnavailable
+from ormcache.worth import Judgement
 
 logger = logging.getLogger("ormcache")
 
@@ -63,6 +64,7 @@ class Database:
         self._blacklist = Selection(config.blacklist)
         self._only = Selection(config.only)
         self._listed = Selection(config.foreign_tables)
+        self._pinned = Selection(config.pinned)
         self._lock = threading.Lock()  # guards what follows; never held while the database or the store is asked
         self._statements: dict[str, Statement] = {}
         self._plans: dict[tuple[str, Standpoint], Plan] = {}
@@ -98,7 +100,7 @@ class Database:
         with self._lock:
             self._plans = {}
             self._closures = {}
-            self._planner = Planner(catalog, self.slot, self.excludes, self._listed.__contains__)
+            self._planner = Planner(catalog, self.slot, self.excludes, self._listed.__contains__, self.pins)
             self._outdated = False
             self._catalog_version = version
             self._catalog_epoch = epoch
@@ -188,6 +190,15 @@ class Database:
     def excludes(self, relation: str) -> bool:
         """Do the settings keep this relation out of the cache?"""
         return relation in self._blacklist or (bool(self._only) and relation not in self._only)
+
+    def pins(self, relation: str) -> bool:
+        """Do the settings say that caching this relation pays?"""
+        return not self.config.adaptive or relation in self._pinned
+
+    def left_alone(self) -> list[tuple[str, Plan, Judgement]]:
+        """Statements for which the cache is not asked at the moment, because that did not pay."""
+        found = [(sql, plan, plan.worth) for (sql, _), plan in self._plans.copy().items() if plan.worth is not None]
+        return [(sql, plan, worth.judgement) for sql, plan, worth in found if worth.rests and worth.judgement]
 
     def find(self, table: str) -> list[str]:
         """The relations that a table name, possibly qualified, means; none: it is not known. Needs the catalog."""

@@ -55,9 +55,7 @@ class Local:
                     self._kept.move_to_end(name)
         return kept
 
-    def put(
-        self, name: bytes, rows: Any, vector: bytes, *, expires: float | None, weight: int, shared: bool
-    ) -> None:
+    def put(self, name: bytes, rows: Any, vector: bytes, *, expires: float | None, weight: int, shared: bool) -> None:
         """Keep ``rows``, which weigh so many bytes, until ``expires``, seconds since the epoch (None: until a write).
 
         What is larger than :attr:`largest` is not kept.

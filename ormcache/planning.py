@@ -10,6 +10,7 @@ from ormcache import reasons
 from ormcache.catalog import ANYTHING, EPOCH, Catalog, Scope, is_pseudo
 from ormcache.sql import Effect, Statement, analyse
 from ormcache.sql.vocabulary import REPEATABLE
+from ormcache.worth import Worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Plan:
     unfollowed: bool  # running it may set anything in the session
     quiet: bool  # running it changes neither rows nor the session nor the transaction
     catalog: Catalog | None  # that it was made from
+    worth: Worth | None = None  # does caching it pay? None: that is not asked
 
     @property
     def effect(self) -> Effect:
@@ -40,15 +42,17 @@ class Planner:
         slot: Callable[[str], bytes],
         excludes: Callable[[str], bool],
         listed: Callable[[str], bool],
+        pinned: Callable[[str], bool],
     ) -> None:
         """``slot``: a relation's place in the store. ``excludes``: do the settings keep a relation out of the cache?
 
-        ``listed``: do they let it in although its rows may change unseen?
+        ``listed``: do they let it in although its rows may change unseen? ``pinned``: do they say that caching it pays?
         """
         self.catalog = catalog
         self._slot = slot
         self._excludes = excludes
         self._listed = listed
+        self._pinned = pinned
 
     def plan(self, statement: Statement, scope: Scope) -> Plan:
         named = scope.named(statement.names)
@@ -74,6 +78,7 @@ class Planner:
             unfollowed,
             quiet=statement.effect in _QUIET and not kept and not unfollowed and statement.session is None,
             catalog=self.catalog,
+            worth=None if obstacle or any(map(self._pinned, relations)) else Worth(" ".join(sorted(relations))),
         )
 
     def kept(self, relations: frozenset[str]) -> frozenset[str]:

@@ -107,6 +107,8 @@ class Read:
         self._writes = writes
         self._result_type = result_type
         self._chunk_size = chunk_size
+        self._began = time.perf_counter()
+        self._retired = False  # was there a result that a write had retired?
         self._connected = False  # did it need a connection that was not there? Then it was not cheap
         self._replans = False  # has it been planned anew because the schema had changed?
 
@@ -124,6 +126,8 @@ class Read:
             return self._bypass(reasons.SNAPSHOT, compiled)
         plan, lengths = database.plan(sql, state.standpoint())
         reason = plan.obstacle or self._hindrance(database, plan)
+        if reason is None and plan.worth is not None and plan.worth.rests:
+            reason = reasons.NOT_WORTH
         if reason is not None:
             return self._bypass(reason, compiled)
         try:
@@ -197,6 +201,7 @@ class Read:
                     fresh = list(kept.rows) if self._result_type == MULTI else kept.rows
                     return self._hit(fresh, plan, compiled)
                 local.drop(name)
+                self._retired = True
                 if found.vector is not None:
                     found = stamps.look_up(name, plan.slots)
         except StoreUnavailable:
@@ -217,6 +222,7 @@ class Read:
             self._connection.ensure_connection()
             self._connected = True
             return self.run(*compiled)
+        self._retired = self._retired or found.retired
         return self._miss(database, plan, name, found.vector, compiled)
 
     def _replanned(self, database: Database, plan: Plan, compiled: Any) -> Any:
@@ -238,6 +244,8 @@ class Read:
     def _hit(self, result: Any, plan: Plan, compiled: Any) -> Any:
         state = self._state
         state.counts.count(counts.HITS)
+        if plan.worth is not None:
+            plan.worth.hit(time.perf_counter() - self._began)
         if signals.hit.receivers:
             signals.hit.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
         shaped = [result] if self._result_type == MULTI else result
@@ -260,6 +268,8 @@ class Read:
             state.counts.refused(reasons.ON_REPLICA)
         else:
             self._keep(database, name, vector, result, took)
+        if plan.worth is not None:
+            plan.worth.missed(time.perf_counter() - self._began - took, took, retired=self._retired)
         if signals.missed.receivers:
             signals.missed.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
         return result

@@ -36,6 +36,8 @@ SNAPSHOT = "snapshot"  # an isolation level above READ COMMITTED, or SQLite in m
 UNCOMMITTED = "uncommitted"  # READ UNCOMMITTED shows rows that may never be
 SESSION = "session"  # something was set that cannot be followed
 BROKEN_TRANSACTION = "broken transaction"
+# The cost ----------------------------------------------------------------------
+NOT_WORTH = "not worth it"  # asking the cache has cost more than it saved; see ormcache.left_alone()
 # The store ---------------------------------------------------------------------
 STORE_AWAY = "store away"
 PENDING = "pending"  # a write could not be told to the store and still waits to be

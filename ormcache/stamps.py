@@ -49,13 +49,14 @@ class Found:
 
     ``data``: the encoded result if it may be served. ``vector``: the stamps to keep a result under that is read from
     now on; None while a slot is marked (nothing may be kept). ``epoch``: the first slot's value. ``expires``: when the
-    result does, seconds since the epoch.
+    result does, seconds since the epoch. ``retired``: there was a result, under another vector.
     """
 
     data: bytes | None
     vector: bytes | None
     epoch: bytes | None
     damaged: bool = False
+    retired: bool = False
     expires: float | None = None
 
 
@@ -95,17 +96,17 @@ class Stamps:
         vector = _vector(held)
         if vector is None:
             if any(slot is not None and not is_stamp(slot) for slot in held):
-                return Found(None, None, held[0])
+                return Found(None, None, held[0], retired=value is not None)
             held = self.store.fill(slots, new_stamp())
             # An empty slot was a new beginning: whatever the entry is, it is from before.
-            return Found(None, _vector(held), held[0])
+            return Found(None, _vector(held), held[0], retired=value is not None)
         if value is None or entry is None:
             return Found(None, vector, held[0])
         try:
             data, expires = self._opened(entry, value, vector)
         except Unreadable:
             return Found(None, vector, held[0], damaged=True)
-        return Found(data, vector, held[0], expires=expires)
+        return Found(data, vector, held[0], retired=data is None, expires=expires)
 
     def keep(self, entry: bytes, vector: bytes, data: bytes, timeout: float | None) -> bool:
         """R6: keep a result under the vector that was read before its query ran.

@@ -41,8 +41,8 @@ def _cached(alias: str) -> dict[str, Any]:
     # still does not touch the store of the user who runs the tests.
     overrides = json.loads(os.environ.get(environment.OVERRIDES, "{}"))
     return _database(alias, "ormcache.backends") | {
-        # "always": what one process reads, all others find. Tests of "auto" say so.
-        "ORMCACHE": {"LOCATION": str(RUN.own_folder / "store"), "SHARE": "always", **overrides}
+        # What one process reads, all others find, however often it was retired. Tests of other ways say so.
+        "ORMCACHE": {"LOCATION": str(RUN.own_folder / "store"), "SHARE": "always", "ADAPTIVE": False, **overrides}
     }
 
 

@@ -99,7 +99,7 @@ def test_all_orders_of_a_reader_and_a_writer(explore, store, write):
     assert 20 < count < 5000
 
 
-@pytest.mark.parametrize(("local_size", "share"), [(0, "always"), (2**20, "always"), (2**20, "auto")])
+@pytest.mark.parametrize("local_size, share", [(0, "always"), (2**20, "always"), (2**20, "auto")])
 def test_random_schedules_on_the_embedded_store(engine, configure, request, local_size, share):
     configure(LOCAL_SIZE=local_size, SHARE=share)
     explore = Explorer(engine, None)

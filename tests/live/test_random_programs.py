@@ -189,7 +189,7 @@ def run_programs(count: int, **options: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(("local_size", "share"), [(0, "always"), (2**20, "always"), (2**20, "auto")])
+@pytest.mark.parametrize("local_size, share", [(0, "always"), (2**20, "always"), (2**20, "auto")])
 def test_random_programs(configure, local_size, share):
     configure(LOCAL_SIZE=local_size, SHARE=share)
     before = ormcache.stats("default")["hits"]

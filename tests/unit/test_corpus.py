@@ -20,7 +20,7 @@ def planner(vendor: str) -> tuple[Planner, Scope]:
     catalog = Catalog(vendor, corpus.facts(vendor))
     path = ("public",) if vendor == "postgresql" else None
     return (
-        Planner(catalog, str.encode, lambda relation: False, lambda relation: False),
+        Planner(catalog, str.encode, lambda relation: False, lambda relation: False, lambda relation: True),
         catalog.seen_from(Standpoint(path, "somebody")),
     )
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth
 sql.times
 sql.statement
 sql.vocabulary  sql.settings  sql.stored
@@ -45,9 +45,10 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-counts  local  pending  planning  selection  switch  values
+columns  counts  local  pending  planning  selection  switch  values
 session
 database  tenants
+keeping
 registry
 state
 transaction
