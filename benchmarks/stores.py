@@ -2,14 +2,19 @@
 
     python -m benchmarks.stores [--rounds 15] [redis memcached embedded]
 
-Each beside a round trip on a bare socket, which asks the same server for the same three slots. All operations take
-turns, and each counts at the best of its rounds: a machine that does other work at the same time makes less noise in
-that. A rest is longer than the time for which a store trusts a connection without looking at it.
+Each beside a round trip on a bare socket, which asks the same server for three slots. All operations take turns, and
+each counts at the best of its rounds: a machine that does other work at the same time makes less noise in that. Before
+each call this process does something else, as between two queries: the processor's caches are not as warm as in a
+loop, and the server sleeps. A rest is longer than the time for which a store trusts a connection without a look at it.
+
+What it costs to wake another processor is the larger part of a round trip, and differs from machine to machine:
+``taskset -c 0 python -m benchmarks.stores`` shows what is left without.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import socket
 import tempfile
@@ -17,7 +22,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import django
 from django.conf import settings
@@ -31,7 +35,7 @@ from tests.servers import Server, Servers
 
 SLOTS = 3  # a table, the schema's and the epoch's: what the simplest query depends on
 ENTRY = 3000  # bytes
-CALLS = 400  # in one slice
+CALLS = 200  # in one slice
 RESTS = 10  # in one slice of calls that come after a rest
 REST = 0.11  # seconds
 LEASE = 60.0  # seconds
@@ -40,6 +44,8 @@ BACKENDS = {
     "redis": "django_redis.cache.RedisCache",
     "memcached": "django.core.cache.backends.memcached.PyMemcacheCache",
 }
+
+SOURCE = Path(__file__).read_text(encoding="utf-8")
 
 Operation = Callable[[], object]
 
@@ -87,7 +93,9 @@ def round_trip(kind: str, server: Server) -> Iterator[Operation]:
     """Three slots, asked for by bytes that are ready, and answered by bytes that nobody reads."""
     names = [b"ormcache:12345678:s:%016d" % number for number in range(SLOTS)]
     setting = {
-        "redis": b"".join(b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$17\r\n%b\r\n" % (len(name), name, b"x" * 17) for name in names),
+        "redis": b"".join(
+            b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$17\r\n%b\r\n" % (len(name), name, b"x" * 17) for name in names
+        ),
         "memcached": b"".join(b"set %b 0 0 17\r\n%b\r\n" % (name, b"x" * 17) for name in names),
     }[kind]
     asking = {
@@ -107,25 +115,24 @@ def round_trip(kind: str, server: Server) -> Iterator[Operation]:
         yield ask
 
 
-def busy(operation: Operation, meter: Meter) -> tuple[float, float]:
-    """Microseconds of one call, one right after the other: here, and in the server."""
-    before, began = meter.read(), time.process_time()
-    for _ in range(CALLS):
-        operation()
-    here = time.process_time() - began
-    return here / CALLS * 1e6, sum(meter.since(before).values()) / CALLS * 1e6
-
-
-def rested(operation: Operation, meter: Meter) -> tuple[float, float]:
-    """The same for calls with a rest before each."""
-    here = there = 0.0
-    for _ in range(RESTS):
-        time.sleep(REST)
-        before, began = meter.read(), time.process_time()
+def timed(operation: Operation, meter: Meter, calls: int, before_each: Operation) -> tuple[float, float]:
+    """Microseconds of one call: here, and in the server."""
+    here, before = 0.0, meter.read()
+    for _ in range(calls):
+        before_each()
+        began = time.process_time()
         operation()
         here += time.process_time() - began
-        there += sum(meter.since(before).values())
-    return here / RESTS * 1e6, there / RESTS * 1e6
+    return here / calls * 1e6, sum(meter.since(before).values()) / calls * 1e6
+
+
+def work() -> None:
+    """Some hundred microseconds of Python all over the memory."""
+    ast.parse(SOURCE)
+
+
+def rest() -> None:
+    time.sleep(REST)
 
 
 def measure(kind: str, server: Server | None, folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -139,10 +146,10 @@ def measure(kind: str, server: Server | None, folder: Path, rounds: int) -> dict
         found: dict[str, list[tuple[float, float]]] = {}
         for _ in range(rounds):
             for name, operation in each.items():
-                found.setdefault(name, []).append(busy(operation, meter))
+                found.setdefault(name, []).append(timed(operation, meter, CALLS, work))
         for name in ("bare round trip", "look up slots"):
             if name in each:
-                found[f"{name}, after a rest"] = [rested(each[name], meter) for _ in range(rounds)]
+                found[f"{name}, after a rest"] = [timed(each[name], meter, RESTS, rest) for _ in range(rounds)]
     return found
 
 
