@@ -197,22 +197,21 @@ class RedisStore(Store):
         self._idle.clear()
 
     def _run(self, operation: Callable[Concatenate[Link, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return self._run_on(self._idle.take() or self._connect(), operation, *args, **kwargs)
-        except LinkLost:
-            # What was written went to names that nobody reads any more. All idle connections may be as old.
-            self._idle.clear()
-            return self._run_on(self._connect(), operation, *args, **kwargs)
-
-    def _run_on(self, link: Link, operation: Callable[Concatenate[Link, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            answer = operation(link, *args, **kwargs)
-        except BaseException:
-            # Also a signal's or a greenlet's: an unread reply must never be taken for the next one.
-            link.close()
-            raise
-        self._idle.give(link)
-        return answer
+        while True:
+            link = self._idle.take() or self._connect()
+            try:
+                answer = operation(link, *args, **kwargs)
+            except LinkLost:
+                # What was written went to names that nobody reads any more. All idle connections may be as old.
+                link.close()
+                self._idle.clear()
+            except BaseException:
+                # Also a signal's or a greenlet's: an unread reply must never be taken for the next one.
+                link.close()
+                raise
+            else:
+                self._idle.give(link)
+                return answer
 
     def _connect(self) -> Link:
         return Link(self._connection_class(**self._arguments))
