@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from django.core.cache import caches
 from django.core.cache.backends.memcached import PyMemcacheCache
@@ -40,7 +40,7 @@ LONGEST_NAME = 120  # bytes, of which 160 characters are made; memcached takes 2
 #: What a HashClient's OPTIONS can say about a connection
 OPTIONS = ("tls_context", "socket_keepalive", "socket_module")
 
-P = ParamSpec("P")
+Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
 
@@ -53,7 +53,7 @@ class Server:
         self._idle: Idle[Link] = Idle(Link.close)
         self._largest: int | None = None  # bytes of one item, once asked
 
-    def run(self, operation: Callable[Concatenate[Link, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, operation: Callable[[Link, *Args], T], *args: *Args) -> T:
         link = self._idle.take()
         if link is not None and link.stale:
             link.close()
@@ -61,7 +61,7 @@ class Server:
         if link is None:
             link = Link(Client(self._address, no_delay=True, **self._options))
         try:
-            answer = operation(link, *args, **kwargs)
+            answer = operation(link, *args)
         except BaseException:
             # Also a signal's or a greenlet's: an unread reply must never be taken for the next one.
             link.close()

@@ -18,7 +18,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 import redis
 from django.core.cache import caches
@@ -40,7 +40,7 @@ OUT_OF_MEMORY = "OOM"
 #: Who are you? DEL of nothing: a command that a server refuses whenever it refuses to write.
 QUESTIONS: Sequence[Sequence[bytes]] = ((b"INFO", b"server"), (b"INFO", b"replication"), (b"DEL", b"ormcache:"))
 
-P = ParamSpec("P")
+Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
 
@@ -196,11 +196,11 @@ class RedisStore(Store):
     def _reset(self) -> None:
         self._idle.clear()
 
-    def _run(self, operation: Callable[Concatenate[Link, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _run(self, operation: Callable[[Link, *Args], T], *args: *Args) -> T:
         while True:
             link = self._idle.take() or self._connect()
             try:
-                answer = operation(link, *args, **kwargs)
+                answer = operation(link, *args)
             except LinkLost:
                 # What was written went to names that nobody reads any more. All idle connections may be as old.
                 link.close()
