@@ -14,8 +14,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pymemcache.client.base import Client
 
-from ormcache.stores.base import StoreBusy, StoreUnavailable, marks_of
-from ormcache.stores.memcached import ATTEMPTS, MemcachedStore
+from ormcache.stores.base import StoreBusy, StoreUnavailable, is_stamp, marks_of
+from ormcache.stores.memcached import ATTEMPTS, LARGEST_PART, MemcachedStore
 from ormcache.stores.memcached_link import Link
 from tests.servers import Memcached, Server, find_program, free_port
 from tests.stores.conftest import LOCMEM, PATIENT, PYMEMCACHE, TIMEOUT
@@ -476,3 +476,14 @@ def test_a_unix_socket(use_cache: Callable[..., str], tmp_path: Any) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_many_names_at_once(make: Make, server: Server) -> None:
+    """More than memcached is asked for in one exchange."""
+    store = make([server])
+    slots, new, who = names(3 * LARGEST_PART + 1), stamp(), writer()
+    assert store.fill(slots, new) == [new] * len(slots)
+    store.mark(slots, who, 60, slots[0])
+    assert not any(map(is_stamp, store.look_up(None, slots)[1]))
+    store.settle(slots, who, new)
+    assert store.look_up(None, slots)[1] == [new] * len(slots)
