@@ -156,7 +156,7 @@ def measure(kind: str, server: Server | None, folder: Path, rounds: int) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = [*BACKENDS, "embedded"]
-    parser.add_argument("kinds", nargs="*", choices=[*kinds, []], default=[], metavar="store", help=", ".join(kinds))
+    parser.add_argument("kinds", nargs="*", metavar="store", help=", ".join(kinds))
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     chosen = options.kinds or kinds

@@ -11,13 +11,13 @@ counts whole seconds.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import math
 import random
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
@@ -35,7 +35,8 @@ ATTEMPTS = 50  # to change a slot that others change as well
 ITEM_OVERHEAD = 512  # bytes of an item that are not its value, generously
 LONGEST_RELATIVE = 30 * 24 * 3600  # seconds; memcached takes anything above for a date
 LARGEST_PART = 1000  # names in one exchange
-LONGEST_NAME = 120  # bytes, of which 160 characters are made; memcached takes 250
+LONGEST_NAME = 100  # bytes, of which 200 characters are made; memcached takes 250
+NOTHING = (None, b"")  # what a name holds that nobody has stored
 
 #: What a HashClient's OPTIONS can say about a connection
 OPTIONS = ("tls_context", "socket_keepalive", "socket_module")
@@ -122,14 +123,15 @@ class MemcachedStore(Store):
         found: dict[bytes, Held] = {}
         for server, part in self._by_server(wanted):
             found |= server.run(Link.get, part)
-        return (None if entry is None else _value(found, wanted[0])), [_value(found, name) for name in names]
+        held = [found.get(name, NOTHING)[0] for name in wanted]
+        return (None, held) if entry is None else (held[0], held[1:])
 
     def _fill(self, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
         names = [_slot(slot) for slot in slots]
         found: dict[bytes, Held] = {}
-        for server, part in self._by_server(names):
+        for server, part in self._in_parts(names):
             found |= server.run(Link.add, [New(name, stamp, 0) for name in part])
-        return [_value(found, name) for name in names]
+        return [found.get(name, NOTHING)[0] for name in names]
 
     def _put(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
         name = _entry(entry)
@@ -149,7 +151,7 @@ class MemcachedStore(Store):
         return self._change(slots, writer, lambda value: without_mark(value, writer, now, stamp), now, watch)
 
     def _remove(self, entries: Sequence[bytes]) -> None:
-        for server, part in self._by_server([_entry(entry) for entry in entries]):
+        for server, part in self._in_parts([_entry(entry) for entry in entries]):
             server.run(Link.delete, part)
 
     def _reset(self) -> None:
@@ -174,9 +176,9 @@ class MemcachedStore(Store):
         names = {_slot(slot) for slot in slots}
         watched = set() if watch is None else {_slot(watch)}
         seen: dict[bytes, Held] = {}
-        for server, part in self._by_server(names | watched):
+        for server, part in self._in_parts([*(names | watched)]):
             seen |= server.run(_change_on, writer, names.intersection(part), watched.intersection(part), new)
-        return None if watch is None else _value(seen, _slot(watch))
+        return None if watch is None else seen.get(_slot(watch), NOTHING)[0]
 
     def _expiry(self, seconds: int) -> int:
         return seconds if seconds <= LONGEST_RELATIVE else int(self._wall_clock()) + seconds
@@ -186,12 +188,17 @@ class MemcachedStore(Store):
             return self._servers[0]
         return self._servers[zlib.crc32(name) % len(self._servers)]
 
-    def _by_server(self, names: Collection[bytes]) -> Iterable[tuple[Server, Sequence[bytes]]]:
-        """What to ask of whom. No part is so large that its answers could fill the connection while we still ask."""
+    def _by_server(self, names: Sequence[bytes]) -> Iterable[tuple[Server, Sequence[bytes]]]:
+        if len(self._servers) == 1:
+            return [(self._servers[0], names)]
         parts: dict[Server, list[bytes]] = {}
         for name in names:
             parts.setdefault(self._server(name), []).append(name)
-        for server, part in parts.items():
+        return parts.items()
+
+    def _in_parts(self, names: Sequence[bytes]) -> Iterable[tuple[Server, Sequence[bytes]]]:
+        """None is so large that the answers to its first commands could fill the connection before the last is sent."""
+        for server, part in self._by_server(names):
             for begin in range(0, len(part), LARGEST_PART):
                 yield server, part[begin : begin + LARGEST_PART]
 
@@ -218,18 +225,13 @@ def _change_on(
         if attempt > ATTEMPTS // 10:
             time.sleep(random.random() / 1000)  # noqa: S311 - so that two do not go on in step
             held = link.get(left)
-        left, held = link.replace([new(name, _value(held, name)) for name in left], held, {*names, *watched})
+        left, held = link.replace([new(name, held.get(name, NOTHING)[0]) for name in left], held, {*names, *watched})
         if not asks and not attempt:
             seen = held
         if not left:
             link.marked = (writer, held)
             return {name: seen[name] for name in watched if name in seen}
     raise StoreBusy(f"others changed the same slots {ATTEMPTS} times in a row")
-
-
-def _value(found: Mapping[bytes, Held], name: bytes) -> bytes | None:
-    held = found.get(name)
-    return None if held is None else held[0]
 
 
 def _entry(name: bytes) -> bytes:
@@ -243,4 +245,4 @@ def _slot(name: bytes) -> bytes:
 def _text(name: bytes) -> bytes:
     if len(name) > LONGEST_NAME:
         name = hashlib.blake2b(name, digest_size=32).digest()
-    return base64.urlsafe_b64encode(name)
+    return binascii.hexlify(name)
