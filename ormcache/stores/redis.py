@@ -135,7 +135,7 @@ def _without_errors(replies: list[Any]) -> list[Any]:
 def _facts(server: Any, replication: Any, deleted: Any) -> tuple[bytes, bytes]:
     """The run id and the replication id that a server tells in reply to ``QUESTIONS``. Raises what is wrong with it."""
     _without_errors([server, replication])
-    if _fact(b"redis_mode", server) == b"cluster":
+    if b"cluster" in (_fact(b"redis_mode", server), _fact(b"server_mode", server)):  # the latter is Valkey's word
         raise StoreUnavailable("a Redis cluster cannot be the store: a look-up reads many keys at once")
     if _fact(b"role", replication) not in (b"master", b""):
         raise RedisConnectionError("the server is a replica")
