@@ -1,7 +1,8 @@
 """The only doors to a cache.
 
-``base`` says what a store is; ``embedded`` (with ``files``), ``redis``, ``memcached`` and ``django`` are the four there
-are; ``idle`` keeps connections between two calls. Importing this package imports no client library.
+``base`` says what a store is; ``embedded`` (with ``files``), ``redis`` (with ``redis_scripts``), ``memcached`` (with
+``memcached_link``) and ``django`` are the four there are; ``idle`` keeps connections between two calls. Importing this
+package imports no client library.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import ClassVar, ParamSpec, TypeVar
+from typing import ClassVar, TypeVar, TypeVarTuple
 
 logger = logging.getLogger("ormcache")
 
@@ -39,7 +39,7 @@ WRITER_LENGTH = 8
 FIRST_BACK_OFF = 0.5  # seconds that the breaker stays open after the first failure
 LONGEST_BACK_OFF = 30.0  # seconds; the back-off doubles up to here while failures go on
 
-P = ParamSpec("P")
+Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
 
@@ -197,12 +197,12 @@ class Store:
         """False while the breaker is open."""
         return not self._failures or self._clock() >= self._closed_until
 
-    def _guarded(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _guarded(self, call: Callable[[*Args], T], *args: *Args) -> T:
         seen = self._failures
         if seen and not self._may_probe():
             raise StoreUnavailable(f"the {self.kind} store is away; it will be tried again")
         try:
-            answer = call(*args, **kwargs)
+            answer = call(*args)
         except StoreBusy:
             raise
         except Exception as error:

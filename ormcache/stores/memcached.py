@@ -11,56 +11,38 @@ counts whole seconds.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import math
 import random
-import select
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Set as AbstractSet
+from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from django.core.cache import caches
 from django.core.cache.backends.memcached import PyMemcacheCache
 from django.core.exceptions import ImproperlyConfigured
 from pymemcache.client.base import Client, normalize_server_spec
-from pymemcache.exceptions import MemcacheServerError
 
 from ormcache.conf import Config
 from ormcache.stores.base import Store, StoreBusy, last_lease_end, marks_of, with_mark, without_mark
 from ormcache.stores.idle import Idle
+from ormcache.stores.memcached_link import Held, Link, New
 
 ATTEMPTS = 50  # to change a slot that others change as well
 ITEM_OVERHEAD = 512  # bytes of an item that are not its value, generously
 LONGEST_RELATIVE = 30 * 24 * 3600  # seconds; memcached takes anything above for a date
-QUIET = 0.1  # seconds after which an idle connection is looked at before it is used
-LONGEST_NAME = 120  # bytes, of which 160 characters are made; memcached takes 250
+LARGEST_PART = 1000  # names in one exchange
+LONGEST_NAME = 100  # bytes, of which 200 characters are made; memcached takes 250
+NOTHING = (None, b"")  # what a name holds that nobody has stored
 
 #: What a HashClient's OPTIONS can say about a connection
 OPTIONS = ("tls_context", "socket_keepalive", "socket_module")
 
-
-class Link:
-    """One connection to one server."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.used = -math.inf
-
-    @property
-    def stale(self) -> bool:
-        """Whether the server has closed the connection while it was idle."""
-        if time.monotonic() - self.used < QUIET:
-            return False
-        if self.client.sock is None:
-            return True
-        poll = select.poll()
-        poll.register(self.client.sock, select.POLLIN)
-        return bool(poll.poll(0))
-
-    def close(self) -> None:
-        self.client.close()
+Args = TypeVarTuple("Args")
+T = TypeVar("T")
 
 
 class Server:
@@ -72,16 +54,15 @@ class Server:
         self._idle: Idle[Link] = Idle(Link.close)
         self._largest: int | None = None  # bytes of one item, once asked
 
-    def run(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """One method of pymemcache's client."""
+    def run(self, operation: Callable[[Link, *Args], T], *args: *Args) -> T:
         link = self._idle.take()
         if link is not None and link.stale:
             link.close()
             link = None
         if link is None:
-            link = Link(Client(self._address, no_delay=True, default_noreply=False, ignore_exc=False, **self._options))
+            link = Link(Client(self._address, no_delay=True, **self._options))
         try:
-            answer = getattr(link.client, method)(*args, **kwargs)
+            answer = operation(link, *args)
         except BaseException:
             # Also a signal's or a greenlet's: an unread reply must never be taken for the next one.
             link.close()
@@ -92,7 +73,7 @@ class Server:
 
     def largest(self) -> int:
         if self._largest is None:
-            self._largest = int(self.run("stats", "settings")[b"item_size_max"])
+            self._largest = self.run(Link.largest)
         return self._largest
 
     def close(self) -> None:
@@ -139,15 +120,18 @@ class MemcachedStore(Store):
     def _look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
         names = [_slot(slot) for slot in slots]
         wanted = names if entry is None else [_entry(entry), *names]
-        found = self._get_many(wanted)
-        return (None if entry is None else found.get(wanted[0])), [found.get(name) for name in names]
+        found: dict[bytes, Held] = {}
+        for server, part in self._by_server(wanted):
+            found |= server.run(Link.get, part)
+        held = [found.get(name, NOTHING)[0] for name in wanted]
+        return (None, held) if entry is None else (held[0], held[1:])
 
     def _fill(self, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
         names = [_slot(slot) for slot in slots]
-        for name in names:
-            self._server(name).run("add", name, stamp, expire=0, noreply=False)
-        found = self._get_many(names)
-        return [found.get(name) for name in names]
+        found: dict[bytes, Held] = {}
+        for server, part in self._in_parts(names):
+            found |= server.run(Link.add, [New(name, stamp, 0) for name in part])
+        return [found.get(name, NOTHING)[0] for name in names]
 
     def _put(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
         name = _entry(entry)
@@ -155,107 +139,110 @@ class MemcachedStore(Store):
         if len(value) > server.largest() - ITEM_OVERHEAD:
             return False
         expire = 0 if timeout is None else self._expiry(max(1, int(timeout)))
-        try:
-            return bool(server.run("set", name, value, expire=expire, noreply=False))
-        except MemcacheServerError:
-            return False  # out of memory for items of this size
+        return server.run(Link.put, New(name, value, expire))
 
     def _mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None) -> bytes | None:
         now = int(self._wall_clock() * 1e6)
         end = now + int(lease * 1e6)
-        watched = None if watch is None else _slot(watch)
-        return self._change(slots, lambda value: with_mark(value, writer, now, end), now, watched)
+        return self._change(slots, writer, lambda value: with_mark(value, writer, now, end), now, watch)
 
     def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
         now = int(self._wall_clock() * 1e6)
-        watched = None if watch is None else _slot(watch)
-        return self._change(slots, lambda value: without_mark(value, writer, now, stamp), now, watched)
+        return self._change(slots, writer, lambda value: without_mark(value, writer, now, stamp), now, watch)
 
     def _remove(self, entries: Sequence[bytes]) -> None:
-        for entry in entries:
-            name = _entry(entry)
-            self._server(name).run("delete", name, noreply=False)
+        for server, part in self._in_parts([_entry(entry) for entry in entries]):
+            server.run(Link.delete, part)
 
     def _reset(self) -> None:
         self.close()
 
     def _change(
-        self, slots: Sequence[bytes], changed: Callable[[bytes | None], bytes], now: int, watched: str | None = None
+        self,
+        slots: Sequence[bytes],
+        writer: bytes,
+        changed: Callable[[bytes | None], bytes],
+        now: int,
+        watch: bytes | None,
     ) -> bytes | None:
-        """Replace the value of every slot by what ``changed`` makes of it; what the slot ``watched`` held before."""
-        left = {_slot(slot) for slot in slots}
-        before: bytes | None = None
-        for attempt in range(ATTEMPTS):
-            names = left if watched is None or attempt else {*left, watched}
-            held = self._gets_many(names)
-            if watched is not None and not attempt:
-                before = held.get(watched, (None,))[0]
-            left = {name for name in left if not self._store(name, held.get(name), changed, now)}
-            if not left:
-                return before
-            if attempt > ATTEMPTS // 10:
-                time.sleep(random.random() / 1000)  # noqa: S311 - so that two do not go on in step
-        raise StoreBusy(f"others changed the same slots {ATTEMPTS} times in a row")
+        """Replace the value of every slot by what ``changed`` makes of it; what the slot ``watch`` holds."""
 
-    def _store(
-        self, name: str, held: tuple[bytes, bytes] | None, changed: Callable[[bytes | None], bytes], now: int
-    ) -> bool:
-        """Put the changed value into a slot, unless the slot has changed since it held ``held``."""
-        value = changed(held[0] if held else None)
-        marked = marks_of(value)
-        # memcached's second begins when it likes, so one that is asked to keep something for n keeps it n-1 to n.
-        expire = self._expiry(math.ceil((last_lease_end(value) - now) / 1e6) + 1) if marked else 0
+        def new(name: bytes, value: bytes | None) -> New:
+            value = changed(value)
+            # memcached's second begins when it likes, so one that is asked to keep something for n keeps it n-1 to n.
+            marked = marks_of(value)
+            return New(name, value, self._expiry(math.ceil((last_lease_end(value) - now) / 1e6) + 1) if marked else 0)
 
-        server = self._server(name)
-        try:
-            if held is None:
-                return bool(server.run("add", name, value, expire=expire, noreply=False))
-            return bool(server.run("cas", name, value, held[1], expire=expire, noreply=False))
-        except MemcacheServerError:
-            # No memory for the new value. An empty slot retires every entry as well.
-            server.run("delete", name, noreply=False)
-            return True
+        names = {_slot(slot) for slot in slots}
+        watched = set() if watch is None else {_slot(watch)}
+        seen: dict[bytes, Held] = {}
+        for server, part in self._in_parts([*(names | watched)]):
+            seen |= server.run(_change_on, writer, names.intersection(part), watched.intersection(part), new)
+        return None if watch is None else seen.get(_slot(watch), NOTHING)[0]
 
     def _expiry(self, seconds: int) -> int:
         return seconds if seconds <= LONGEST_RELATIVE else int(self._wall_clock()) + seconds
 
-    def _server(self, name: str) -> Server:
+    def _server(self, name: bytes) -> Server:
         if len(self._servers) == 1:
             return self._servers[0]
-        return self._servers[zlib.crc32(name.encode()) % len(self._servers)]
+        return self._servers[zlib.crc32(name) % len(self._servers)]
 
-    def _by_server(self, names: Iterable[str]) -> Iterable[tuple[Server, list[str]]]:
+    def _by_server(self, names: Sequence[bytes]) -> Iterable[tuple[Server, Sequence[bytes]]]:
         if len(self._servers) == 1:
-            return [(self._servers[0], list(names))]
-        parts: dict[int, list[str]] = {}
+            return [(self._servers[0], names)]
+        parts: dict[Server, list[bytes]] = {}
         for name in names:
-            parts.setdefault(zlib.crc32(name.encode()) % len(self._servers), []).append(name)
-        return [(self._servers[number], part) for number, part in parts.items()]
+            parts.setdefault(self._server(name), []).append(name)
+        return parts.items()
 
-    def _get_many(self, names: Sequence[str]) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
+    def _in_parts(self, names: Sequence[bytes]) -> Iterable[tuple[Server, Sequence[bytes]]]:
+        """None is so large that the answers to its first commands could fill the connection before the last is sent."""
         for server, part in self._by_server(names):
-            if part:
-                found |= server.run("get_many", part)
-        return found
-
-    def _gets_many(self, names: Iterable[str]) -> dict[str, tuple[bytes, bytes]]:
-        found: dict[str, tuple[bytes, bytes]] = {}
-        for server, part in self._by_server(names):
-            if part:
-                found |= server.run("gets_many", part)
-        return found
+            for begin in range(0, len(part), LARGEST_PART):
+                yield server, part[begin : begin + LARGEST_PART]
 
 
-def _entry(name: bytes) -> str:
-    return "ormcache:e:" + _text(name)
+def _change_on(
+    link: Link,
+    writer: bytes,
+    names: AbstractSet[bytes],
+    watched: AbstractSet[bytes],
+    new: Callable[[bytes, bytes | None], New],
+) -> dict[bytes, Held]:
+    """Replace what these names hold on one server by what ``new`` makes of it; what those of ``watched`` hold.
+
+    Who settles on the connection on which it has marked need not ask again what the slots hold: if it is still what it
+    was right after the mark, the version says so.
+    """
+    who, held = link.marked
+    asks = who != writer or not held.keys() >= names or not watched.isdisjoint(names)
+    if asks:
+        held = link.get({*names, *watched})
+    seen = held
+    left = set(names)
+    for attempt in range(ATTEMPTS):
+        if attempt > ATTEMPTS // 10:
+            time.sleep(random.random() / 1000)  # noqa: S311 - so that two do not go on in step
+            held = link.get(left)
+        left, held = link.replace([new(name, held.get(name, NOTHING)[0]) for name in left], held, {*names, *watched})
+        if not asks and not attempt:
+            seen = held
+        if not left:
+            link.marked = (writer, held)
+            return {name: seen[name] for name in watched if name in seen}
+    raise StoreBusy(f"others changed the same slots {ATTEMPTS} times in a row")
 
 
-def _slot(name: bytes) -> str:
-    return "ormcache:s:" + _text(name)
+def _entry(name: bytes) -> bytes:
+    return b"ormcache:e:" + _text(name)
 
 
-def _text(name: bytes) -> str:
+def _slot(name: bytes) -> bytes:
+    return b"ormcache:s:" + _text(name)
+
+
+def _text(name: bytes) -> bytes:
     if len(name) > LONGEST_NAME:
         name = hashlib.blake2b(name, digest_size=32).digest()
-    return base64.urlsafe_b64encode(name).decode()
+    return binascii.hexlify(name)

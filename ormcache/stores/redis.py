@@ -18,7 +18,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 import redis
 from django.core.cache import caches
@@ -37,11 +37,15 @@ from ormcache.stores.redis_scripts import DIGESTS, MARK, SETTLE
 ASK_AGAIN = 0.1  # seconds
 OUT_OF_MEMORY = "OOM"
 
+#: Who are you? DEL of nothing: a command that a server refuses whenever it refuses to write.
+QUESTIONS: Sequence[Sequence[bytes]] = ((b"INFO", b"server"), (b"INFO", b"replication"), (b"DEL", b"ormcache:"))
+
+Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
 
-class ServerChanged(Exception):
-    """The connection leads to another incarnation than the keys that were just used."""
+class LinkLost(Exception):
+    """The connection was closed, or leads to another incarnation than the keys that were used; try on a new one."""
 
 
 class Link:
@@ -49,80 +53,64 @@ class Link:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._incarnation = ""
         self._asked = -math.inf
         connection.connect()
         try:
-            self._incarnation = self._ask([])[0]
+            facts = self._ask()
         except BaseException:
             self.close()
             raise
-        digest = hashlib.blake2b(self._incarnation.encode(), digest_size=8).hexdigest().encode()
+        digest = hashlib.blake2b(b"".join(facts), digest_size=8).hexdigest().encode()
+        self._facts = facts
         self.entries = b"ormcache:" + digest + b":e:"
         self.slots = b"ormcache:" + digest + b":s:"
 
-    @property
-    def stale(self) -> bool:
-        """Whether the server has closed the connection while it was idle, or sent something that nobody asked for."""
-        if time.monotonic() - self._asked < ASK_AGAIN:
-            return False
-        try:
-            return bool(self._connection.can_read(timeout=0))
-        except (redis.RedisError, OSError):
-            return True
-
-    def call(self, *command: bytes | int) -> Any:
+    def call(self, *command: bytes) -> Any:
         """The reply to one command; raises what the server answers with if that is an error."""
         if time.monotonic() - self._asked >= ASK_AGAIN:
-            return self.call_many([command])[0]
-        self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
+            return self._call_and_ask([command])[0]
+        self._connection.send_packed_command((_packed(command),), check_health=False)
         return self._connection.read_response(disable_decoding=True)
 
-    def call_many(self, commands: Sequence[Sequence[bytes | int]]) -> list[Any]:
+    def call_many(self, commands: Sequence[Sequence[bytes]]) -> list[Any]:
         """The replies to all commands, sent at once. An error among them is raised when all have been read."""
         if time.monotonic() - self._asked >= ASK_AGAIN:
-            incarnation, replies = self._ask(commands)
-            if incarnation != self._incarnation:
-                raise ServerChanged
-        else:
-            replies = self._exchange(commands)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+            return self._call_and_ask(commands)
+        return _without_errors(self._exchange(commands))
 
-    def run(self, script: str, keys: Sequence[bytes], arguments: Sequence[bytes | int]) -> Any:
+    def run(self, script: str, keys: Sequence[bytes], *arguments: bytes) -> Any:
         try:
-            return self.call(b"EVALSHA", DIGESTS[script], len(keys), *keys, *arguments)
+            return self.call(b"EVALSHA", DIGESTS[script], b"%d" % len(keys), *keys, *arguments)
         except NoScriptError:
-            return self.call(b"EVAL", script.encode(), len(keys), *keys, *arguments)
+            return self.call(b"EVAL", script.encode(), b"%d" % len(keys), *keys, *arguments)
 
     def close(self) -> None:
         self._connection.disconnect()
 
-    def _ask(self, commands: Sequence[Sequence[bytes | int]]) -> tuple[str, list[Any]]:
-        """Who the server is, and the replies to ``commands``, in one round trip."""
+    def _call_and_ask(self, commands: Sequence[Sequence[bytes]]) -> list[Any]:
+        """The replies to the commands, and in the same round trip whether the server still is who it was."""
+        try:
+            # The server has closed the connection while it was idle, or sent something that nobody asked for.
+            lost = self._connection.can_read(timeout=0)
+        except (redis.RedisError, OSError):
+            lost = True
+        if lost:
+            raise LinkLost
         now = time.monotonic()
-        # DEL of nothing: a command that a server refuses whenever it refuses to write.
-        questions = [(b"INFO", b"server"), (b"INFO", b"replication"), (b"DEL", b"ormcache:")]
-        server, replication, deleted, *replies = self._exchange([*questions, *commands])
-        for reply in (server, replication):
-            if isinstance(reply, Exception):
-                raise reply
-        facts = dict(line.split(":", 1) for line in (server + b"\n" + replication).decode().splitlines() if ":" in line)
-        if facts.get("redis_mode") == "cluster":
-            raise StoreUnavailable("a Redis cluster cannot be the store: a look-up reads many keys at once")
-        if facts.get("role", "master") != "master":
-            raise RedisConnectionError("the server is a replica")
-        if isinstance(deleted, Exception):
-            raise deleted
-        if not facts.get("run_id"):
-            raise StoreUnavailable("the server does not tell its run id, so it could come back with old data unnoticed")
+        server, replication, deleted, *replies = self._exchange([*QUESTIONS, *commands])
+        if _facts(server, replication, deleted) != self._facts:
+            raise LinkLost
         self._asked = now
-        return facts["run_id"] + facts.get("master_replid", ""), replies
+        return _without_errors(replies)
 
-    def _exchange(self, commands: Sequence[Sequence[bytes | int]]) -> list[Any]:
-        self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+    def _ask(self) -> tuple[bytes, bytes]:
+        now = time.monotonic()
+        facts = _facts(*self._exchange(QUESTIONS))
+        self._asked = now
+        return facts
+
+    def _exchange(self, commands: Sequence[Sequence[bytes]]) -> list[Any]:
+        self._connection.send_packed_command((b"".join(map(_packed, commands)),), check_health=False)
         replies = []
         for _ in commands:
             try:
@@ -130,6 +118,37 @@ class Link:
             except ResponseError as error:
                 replies.append(error)
         return replies
+
+
+def _packed(command: Sequence[bytes]) -> bytes:
+    # The client's own way to pack takes twice as long: it expects texts, numbers and views, and words in one argument.
+    return b"*%d\r\n%b" % (len(command), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in command]))
+
+
+def _without_errors(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+def _facts(server: Any, replication: Any, deleted: Any) -> tuple[bytes, bytes]:
+    """The run id and the replication id that a server tells in reply to ``QUESTIONS``. Raises what is wrong with it."""
+    _without_errors([server, replication])
+    if b"cluster" in (_fact(b"redis_mode", server), _fact(b"server_mode", server)):  # the latter is Valkey's word
+        raise StoreUnavailable("a Redis cluster cannot be the store: a look-up reads many keys at once")
+    if _fact(b"role", replication) not in (b"master", b""):
+        raise RedisConnectionError("the server is a replica")
+    _without_errors([deleted])
+    run_id = _fact(b"run_id", server)
+    if not run_id:
+        raise StoreUnavailable("the server does not tell its run id, so it could come back with old data unnoticed")
+    return run_id, _fact(b"master_replid", replication)
+
+
+def _fact(name: bytes, told: bytes) -> bytes:
+    """What a server tells under this name; nothing if it does not."""
+    return told.partition(b"\n" + name + b":")[2].partition(b"\n")[0].strip()
 
 
 class RedisStore(Store):
@@ -177,27 +196,22 @@ class RedisStore(Store):
     def _reset(self) -> None:
         self._idle.clear()
 
-    def _run(self, operation: Callable[..., T], *args: Any) -> T:
-        link = self._idle.take()
-        if link is not None and link.stale:
-            link.close()
-            link = None
-        try:
-            return self._run_on(link or self._connect(), operation, *args)
-        except ServerChanged:
-            # What was written went to names that nobody reads any more. All idle connections may be as old.
-            self._idle.clear()
-            return self._run_on(self._connect(), operation, *args)
-
-    def _run_on(self, link: Link, operation: Callable[..., T], *args: Any) -> T:
-        try:
-            answer = operation(link, *args)
-        except BaseException:
-            # Also a signal's or a greenlet's: an unread reply must never be taken for the next one.
-            link.close()
-            raise
-        self._idle.give(link)
-        return answer
+    def _run(self, operation: Callable[[Link, *Args], T], *args: *Args) -> T:
+        while True:
+            link = self._idle.take() or self._connect()
+            try:
+                answer = operation(link, *args)
+            except LinkLost:
+                # What was written went to names that nobody reads any more. All idle connections may be as old.
+                link.close()
+                self._idle.clear()
+            except BaseException:
+                # Also a signal's or a greenlet's: an unread reply must never be taken for the next one.
+                link.close()
+                raise
+            else:
+                self._idle.give(link)
+                return answer
 
     def _connect(self) -> Link:
         return Link(self._connection_class(**self._arguments))
@@ -225,7 +239,7 @@ def _fill(link: Link, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None
 
 
 def _put(link: Link, entry: bytes, value: bytes, timeout: float | None) -> bool:
-    expiry: tuple[bytes | int, ...] = () if timeout is None else (b"PX", max(1, int(timeout * 1000)))
+    expiry = () if timeout is None else (b"PX", b"%d" % max(1, int(timeout * 1000)))
     try:
         link.call(b"SET", link.entries + entry, value, *expiry)
     except ResponseError as error:
@@ -237,13 +251,13 @@ def _put(link: Link, entry: bytes, value: bytes, timeout: float | None) -> bool:
 
 def _mark(link: Link, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None) -> bytes | None:
     names = [link.slots + slot for slot in (slots if watch is None else [*slots, watch])]
-    watched: bytes | None = link.run(MARK, names, (writer, int(lease * 1e6), len(slots)))
+    watched: bytes | None = link.run(MARK, names, writer, b"%d" % int(lease * 1e6), b"%d" % len(slots))
     return watched
 
 
 def _settle(link: Link, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
     names = [link.slots + slot for slot in (slots if watch is None else [*slots, watch])]
-    watched: bytes | None = link.run(SETTLE, names, (writer, stamp, len(slots)))
+    watched: bytes | None = link.run(SETTLE, names, writer, stamp, b"%d" % len(slots))
     return watched
 
 

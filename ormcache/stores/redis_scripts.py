@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import hashlib
 
-# The living marks of others in a slot, and the end of the last of them.
-_OTHERS = """
-local function others(key, writer, now)
+_COMMON = """
+-- The server's time, asked for where it is needed, and once: most slots hold no mark of another.
+local now
+local function time()
+  if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000000 + time[2]
+  end
+  return now
+end
+-- The living marks of others in a slot, and the end of the last of them.
+local function others(key, writer)
   local value = redis.pcall('GET', key)
-  local found, last = {}, 0
-  if type(value) == 'string' and string.byte(value, 1) == 77 and (#value - 1) % 16 == 0 then
+  local found, last = '', 0
+  if type(value) == 'string' and string.byte(value) == 77 and (#value - 1) % 16 == 0 then
     for at = 2, #value, 16 do
-      local lease_end = struct.unpack('>I8', value, at + 8)
-      if lease_end > now and string.sub(value, at, at + 7) ~= writer then
-        found[#found + 1] = string.sub(value, at, at + 15)
-        last = math.max(last, lease_end)
+      if string.sub(value, at, at + 7) ~= writer then
+        local lease_end = struct.unpack('>I8', value, at + 8)
+        if lease_end > time() then
+          found = found .. string.sub(value, at, at + 15)
+          last = math.max(last, lease_end)
+        end
       end
     end
   end
@@ -28,8 +39,6 @@ local function watched_after(count)
   local value = #KEYS > count and redis.pcall('GET', KEYS[#KEYS])
   return type(value) == 'string' and value
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
 -- A server without memory may refuse to set, but never to delete. An empty slot retires every entry as well.
 local function set(...)
   local answer = redis.pcall('SET', ...)
@@ -42,14 +51,14 @@ end
 
 # KEYS: the slots, and perhaps the slot to watch. ARGV: writer, lease in microseconds, number of slots to mark
 MARK = (
-    _OTHERS
+    _COMMON
     + """
-local writer, lease_end, count = ARGV[1], now + tonumber(ARGV[2]), tonumber(ARGV[3])
+local writer, lease_end, count = ARGV[1], time() + tonumber(ARGV[2]), tonumber(ARGV[3])
 local watched = watched_after(count)
 for i = 1, count do
-  local marks, last = others(KEYS[i], writer, now)
-  marks[#marks + 1] = writer .. struct.pack('>I8', lease_end)
-  set(KEYS[i], 'M' .. table.concat(marks), 'PX', math.ceil((math.max(last, lease_end) - now) / 1000))
+  local marks, last = others(KEYS[i], writer)
+  marks = marks .. writer .. struct.pack('>I8', lease_end)
+  set(KEYS[i], 'M' .. marks, 'PX', math.ceil((math.max(last, lease_end) - now) / 1000))
 end
 return watched
 """
@@ -57,16 +66,16 @@ return watched
 
 # KEYS: the slots, and perhaps the slot to watch. ARGV: writer, stamp, number of slots to settle
 SETTLE = (
-    _OTHERS
+    _COMMON
     + """
 local count = tonumber(ARGV[3])
 local watched = watched_after(count)
 for i = 1, count do
-  local marks, last = others(KEYS[i], ARGV[1], now)
-  if #marks > 0 then
-    set(KEYS[i], 'M' .. table.concat(marks), 'PX', math.ceil((last - now) / 1000))
-  else
+  local marks, last = others(KEYS[i], ARGV[1])
+  if marks == '' then
     set(KEYS[i], ARGV[2])
+  else
+    set(KEYS[i], 'M' .. marks, 'PX', math.ceil((last - now) / 1000))
   end
 end
 return watched

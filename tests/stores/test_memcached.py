@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import signal
 import subprocess
 import time
@@ -14,8 +14,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pymemcache.client.base import Client
 
-from ormcache.stores.base import StoreBusy, StoreUnavailable, marks_of
-from ormcache.stores.memcached import ATTEMPTS, MemcachedStore
+from ormcache.stores.base import StoreBusy, StoreUnavailable, is_stamp, marks_of
+from ormcache.stores.memcached import ATTEMPTS, LARGEST_PART, MemcachedStore
+from ormcache.stores.memcached_link import Link
 from tests.servers import Memcached, Server, find_program, free_port
 from tests.stores.conftest import LOCMEM, PATIENT, PYMEMCACHE, TIMEOUT
 from tests.stores.helpers import Clock, eventually, name, names, quickest, stamp, unavailable, writer
@@ -77,12 +78,12 @@ def spread(store: MemcachedStore) -> list[bytes]:
     found: dict[int, bytes] = {}
     while len(found) < 3:
         slot = name()
-        found.setdefault(next(iter(store._by_server([_key(slot)])))[0]._address[1], slot)
+        found.setdefault(store._server(_key(slot))._address[1], slot)
     return list(found.values())
 
 
-def _key(slot: bytes) -> str:
-    return "ormcache:s:" + base64.urlsafe_b64encode(slot).decode()
+def _key(slot: bytes) -> bytes:
+    return b"ormcache:s:" + binascii.hexlify(slot)
 
 
 def test_a_slot_is_never_looked_for_on_another_server(make: Make, servers: list[Server], clock: Clock) -> None:
@@ -290,42 +291,122 @@ def test_a_full_server_refuses_no_settle_and_no_mark(make: Make, small_server: M
     assert store.available
 
 
-def test_settles_over_a_slot_that_changes_meanwhile(make: Make, server: Server) -> None:
+@pytest.fixture
+def before_replacing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], list[int]]:
+    """``before_replacing(call)``: it runs between every reading and replacing; returns a list that grows with that."""
+    original = Link.replace
+
+    def forced(call: Callable[[], object]) -> list[int]:
+        turns: list[int] = []
+
+        def replace(link: Link, *arguments: Any) -> Any:
+            monkeypatch.setattr(Link, "replace", original)  # not for what the call itself does
+            turns.append(1)
+            call()
+            monkeypatch.setattr(Link, "replace", replace)
+            return original(link, *arguments)
+
+        monkeypatch.setattr(Link, "replace", replace)
+        return turns
+
+    return forced
+
+
+def once(call: Callable[[], object]) -> Callable[[], object]:
+    left = [call]
+    return lambda: left.pop()() if left else None
+
+
+def test_settles_over_a_slot_that_changes_meanwhile(
+    make: Make, server: Server, before_replacing: Callable[..., list[int]]
+) -> None:
     """The change between reading and storing is seen, and the slot read again."""
     store, other = make([server]), make([server])
     slot, one, two = name(), writer(), writer()
-    original, turns = store._store, []
-
-    def while_another_marks(*arguments: Any) -> bool:
-        if not turns:
-            turns.append(1)
-            other.mark([slot], two, 60)
-        return original(*arguments)
-
-    store._store = while_another_marks  # type: ignore[method-assign]
+    before_replacing(once(lambda: other.mark([slot], two, 60)))
     store.settle([slot], one, stamp())
     assert [who for who, _ in marks_of(store.look_up(None, [slot])[1][0])] == [two]
-    turns.clear()
-    other.settle([slot], two, stamp())
+    before_replacing(once(lambda: other.settle([slot], two, stamp())))
+    store.mark([slot], one, 60)
+    assert [who for who, _ in marks_of(store.look_up(None, [slot])[1][0])] == [one]
+    before_replacing(once(lambda: other.mark([slot], two, 60)))
     store.mark([slot], one, 60)
     assert {who for who, _ in marks_of(store.look_up(None, [slot])[1][0])} == {one, two}
 
 
-def test_gives_up_on_a_slot_that_always_changes(make: Make, server: Server) -> None:
+def test_gives_up_on_a_slot_that_always_changes(
+    make: Make, server: Server, before_replacing: Callable[..., list[int]]
+) -> None:
     store, other = make([server]), make([server])
     slot = name()
-    original, turns = store._store, []
-
-    def while_others_write(*arguments: Any) -> bool:
-        turns.append(1)
-        other.settle([slot], writer(), stamp())
-        return original(*arguments)
-
-    store._store = while_others_write  # type: ignore[method-assign]
+    turns = before_replacing(lambda: other.settle([slot], writer(), stamp()))
     with pytest.raises(StoreBusy):
         store.mark([slot], writer(), 60)
     assert len(turns) == ATTEMPTS
     assert store.available
+
+
+# What a mark has learned ----------------------------------------------------------
+
+
+def exchanges(call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the exchanges with a server while ``call`` runs."""
+    seen: list[str] = []
+
+    def noted(verb: str, original: Any) -> Any:
+        def exchange(link: Link, *arguments: Any) -> Any:
+            if verb != "delete" or arguments[0]:
+                seen.append(verb)
+            return original(link, *arguments)
+
+        return exchange
+
+    with monkeypatch.context() as patched:
+        for verb in ("get", "put", "add", "replace", "delete"):
+            patched.setattr(Link, verb, noted(verb, getattr(Link, verb)))
+        call()
+    return seen
+
+
+def test_settling_is_one_round_trip_where_the_mark_was_set(
+    make: Make, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make([server])
+    slots, watched, who, old = names(3), name(), writer(), stamp()
+    store.fill([watched], old)
+    marking = exchanges(lambda: store.mark(slots, who, 60, watched), monkeypatch)
+    assert marking == ["get", "replace"]
+    seen: list[bytes | None] = []
+    settling = exchanges(lambda: seen.append(store.settle(slots, who, stamp(), watched)), monkeypatch)
+    assert settling == ["replace"]
+    assert seen == [old]
+
+
+def test_what_a_mark_has_learned_may_be_out_of_date(make: Make, server: Server) -> None:
+    """The watched slot is asked for anew, and the mark of another stays."""
+    store, other = make([server]), make([server])
+    slot, watched, one, two, new = name(), name(), writer(), writer(), stamp()
+    store.fill([watched], stamp())
+    store.mark([slot], one, 60, watched)
+    other.mark([slot], two, 60)
+    other.settle([watched], two, new)
+    assert store.settle([slot], one, stamp(), watched) == new
+    assert [who for who, _ in marks_of(store.look_up(None, [slot])[1][0])] == [two]
+
+
+def test_nothing_learned_outlives_its_server(make: Make, server: Server, clock: Clock) -> None:
+    """Born again, it counts versions from the beginning: the same number may be another value's."""
+    store, other = make([server]), make([server])
+    slot, one, two = name(), writer(), writer()
+    store.mark([slot], one, 60)
+    server.restart()
+    other.mark([slot], two, 60)
+    try:
+        store.settle([slot], one, stamp())
+    except StoreUnavailable:  # its connection is dead
+        clock.advance(60)
+        store.settle([slot], one, stamp())
+    assert [who for who, _ in marks_of(other.look_up(None, [slot])[1][0])] == [two]
 
 
 # Clocks -------------------------------------------------------------------------
@@ -395,3 +476,14 @@ def test_a_unix_socket(use_cache: Callable[..., str], tmp_path: Any) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_many_names_at_once(make: Make, server: Server) -> None:
+    """More than memcached is asked for in one exchange."""
+    store = make([server])
+    slots, new, who = names(3 * LARGEST_PART + 1), stamp(), writer()
+    assert store.fill(slots, new) == [new] * len(slots)
+    store.mark(slots, who, 60, slots[0])
+    assert not any(map(is_stamp, store.look_up(None, slots)[1]))
+    store.settle(slots, who, new)
+    assert store.look_up(None, slots)[1] == [new] * len(slots)

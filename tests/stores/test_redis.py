@@ -565,6 +565,16 @@ def test_a_cluster_is_refused(make: Make, tmp_path: Path) -> None:
         ended(process)
 
 
+@pytest.mark.parametrize("called", [b"redis_mode", b"server_mode"])
+def test_a_cluster_is_known_by_either_of_its_names(called: bytes) -> None:
+    """Valkey says ``server_mode`` since its version 8."""
+    server = b"# Server\r\n%b:%b\r\nrun_id:abc\r\n"
+    replication = b"# Replication\r\nrole:master\r\nmaster_replid:def\r\nmaster_replid2:000\r\n"
+    assert module._facts(server % (called, b"standalone"), replication, 0) == (b"abc", b"def")
+    with pytest.raises(StoreUnavailable, match="cluster"):
+        module._facts(server % (called, b"cluster"), replication, 0)
+
+
 def test_sentinel_leads_to_the_primary_and_to_the_next_one(
     make: Make, server: Server, start_server: Callable[[str], Server], raw: Any, clock: Clock, tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ sql
 
 # outside: the settings, the doors to a cache, what the database adds
 conf  host  signals  stores.base  stores.idle
-stores.files  stores.redis_scripts
+stores.files  stores.redis_scripts  stores.memcached_link
 stores.embedded  stores.redis  stores.memcached  stores.django
 stores
 catalog.facts
