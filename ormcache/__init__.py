@@ -13,17 +13,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ormcache.control import UnknownTable, disabled, invalidate, last_write, stats
     from ormcache.marking import WriteRefused
+    from ormcache.scope import as_request
     from ormcache.stores.base import StoreUnavailable
 
 __version__ = "0.1.0"
 
-__all__ = ["StoreUnavailable", "UnknownTable", "WriteRefused", "disabled", "invalidate", "last_write", "stats"]
+__all__ = [
+    "StoreUnavailable",
+    "UnknownTable",
+    "WriteRefused",
+    "as_request",
+    "disabled",
+    "invalidate",
+    "last_write",
+    "stats",
+]
 
 #: Name → the module that has it. Django imports this package while it loads the apps, when models cannot be imported.
 _HOMES = {
     "StoreUnavailable": "ormcache.stores.base",
     "UnknownTable": "ormcache.control",
     "WriteRefused": "ormcache.marking",
+    "as_request": "ormcache.scope",
     "disabled": "ormcache.control",
     "invalidate": "ormcache.control",
     "last_write": "ormcache.control",
