@@ -44,8 +44,8 @@ class RememberingStore(Store):
     def remove(self, entries: Sequence[bytes]) -> None:
         self._store.remove(entries)
 
-    # Before the call as well as after it: a process sees its own writes, whatever its other threads do meanwhile and
-    # whether or not the call raises.
+    # After the call, also one that raises: a process sees its own writes, whatever its other threads have read
+    # meanwhile. Before it, because nobody need be told any longer what is about to be untrue.
 
     def mark(self, slots: Sequence[bytes], *args: Any, **kwargs: Any) -> bytes | None:
         self._written(slots)
