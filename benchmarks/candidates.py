@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 STORES = ("embedded", "redis", "memcached")
-#: Values of ``ORMCACHE["CONSISTENCY"]`` that are measured → with which stores. (Outside of requests "request" is "strict".)
+#: Values of ``ORMCACHE["CONSISTENCY"]`` that are measured → with which stores. ("request" is "strict" outside of one.)
 LEVELS = {"strict": STORES, "near": ("redis",)}
 LAG = 0.25  # seconds; NEAR_MAX_LAG, the default
 

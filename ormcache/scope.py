@@ -1,7 +1,7 @@
 """The request or task that the running code serves, for the level ``request``.
 
-A request of WSGI is told by Django's signals, which are sent in the thread that serves it. Under ASGI Django sends them
-in another context than the view's, so there it takes :func:`ormcache.middleware.request_scope`.
+A request is told by Django's signals. Under ASGI, Django before 6.1 sends them in another context than the view's, so
+there it takes :func:`ormcache.middleware.request_scope`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from ormcache.stores.redis import RedisStore
 from tests.servers import Server, free_port
 from tests.stores.conftest import DJANGO_REDIS, DJANGOS_REDIS, PATIENT, TIMEOUT
 from tests.stores.helpers import Child, Clock, eventually, name, names, stamp, unavailable, writer
-from tests.stores.test_redis import due
+from tests.stores.test_redis import NEEDED, due, with_tls
 
 LAG = 5.0  # seconds of the tests' clock
 
@@ -138,6 +139,32 @@ def test_the_mirror_answers_for_slots(make: Make, server: Server, backend: str, 
     assert near.look_up(None, slots) == (None, stamps)
     assert near.look_up(None, [slots[2], slots[0]]) == (None, [stamps[2], stamps[0]])
     assert asked(near, [*slots, name()])
+
+
+def test_it_does_over_tls(make: Make, other: RedisStore, raw: Any, tmp_path: Path) -> None:
+    port, certificate = with_tls(raw, tmp_path)
+    near = make(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}")
+    slots, stamps = warmed(near, 3)
+    new = stamp()
+
+    assert near.look_up(None, slots) == (None, stamps)
+    for _ in range(50):
+        other.settle(slots[:1], writer(), new := stamp())
+        eventually(lambda new=new: near.look_up(None, slots)[1] == [new, *stamps[1:]])
+
+
+def test_what_a_user_has_to_be_allowed(make: Make, server: Server, raw: Any) -> None:
+    raw.acl_setuser(
+        "ormcache",
+        enabled=True,
+        passwords=["+s3cret"],
+        keys=["ormcache:*"],
+        commands=[*NEEDED, "+client|tracking"],
+    )
+    near = make(f"redis://ormcache:s3cret@{server.host}:{server.port}/0")
+    slots, stamps = warmed(near)
+
+    assert near.look_up(None, slots) == (None, stamps)
 
 
 def test_a_look_up_with_an_entry_asks_the_store(near: NearStore, other: RedisStore, delayed: Any) -> None:
