@@ -69,6 +69,7 @@ class NearStore(RememberingStore):
         self._link: PushLink | None = None
         self._failed_times = 0  # without a proof since
         self._connect_at = -math.inf  # a time of the clock; not before
+        self._news: str | None = None  # for the log, once the lock is given back: a handler may use the database
 
     @staticmethod
     def identity(config: Config) -> tuple[object, ...]:
@@ -103,6 +104,8 @@ class NearStore(RememberingStore):
                     self._tend(link, now)
             finally:
                 self._lock.release()
+            if self._news is not None:
+                self._tell()
         if now >= link.fresh_until:
             return None
         mirror = self._mirror
@@ -113,31 +116,43 @@ class NearStore(RememberingStore):
 
     def _fetched(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
         fetching: dict[bytes, bytes | None] | None = None
-        with self._lock:
-            if self._link is not None and self._fetching is None:
-                fetching = self._fetching = {}
         try:
+            with self._lock:
+                if self._link is not None and self._fetching is None:
+                    fetching = self._fetching = {}
             prefix, value, held = self._store.look_up_there(entry, slots)
+            with self._lock:
+                self._answered(prefix, slots, held, fetching)
         except BaseException:
             with self._lock:
                 if self._fetching is fetching:
                     self._fetching = None
             raise
-        with self._lock:
-            fills = fetching is not None and self._fetching is fetching
-            if fills:
-                self._fetching = None
-            if self._link is not None and self._link.prefix != prefix:
-                self._lost(NotTracked("the push connection leads to another server"))
-            elif fills:
-                self._fill_mirror(slots, held, fetching or {})
-            else:
-                self._compare(slots, held)
         if self._link is None:
             self._connect()
+        if self._news is not None:
+            self._tell()
         return value, held
 
     # The mirror; all of these hold the lock ----------------------------------------------
+
+    def _answered(
+        self,
+        prefix: bytes,
+        slots: Sequence[bytes],
+        held: Sequence[bytes | None],
+        fetching: dict[bytes, bytes | None] | None,
+    ) -> None:
+        """The store has answered ``held`` to a look-up."""
+        fills = fetching is not None and self._fetching is fetching
+        if fills:
+            self._fetching = None
+        if self._link is not None and self._link.prefix != prefix:
+            self._lost(NotTracked("the push connection leads to another server"))
+        elif fills:
+            self._fill_mirror(slots, held, fetching or {})
+        else:
+            self._compare(slots, held)
 
     def _fill_mirror(
         self, slots: Sequence[bytes], held: Sequence[bytes | None], noted: dict[bytes, bytes | None]
@@ -186,7 +201,7 @@ class NearStore(RememberingStore):
             raise
         if self._failed_times and now < link.fresh_until:
             self._failed_times = 0
-            logger.warning("the store pushes again: the level 'near' is back")
+            self._news = "the store pushes again: the level 'near' is back"
 
     def _connect(self) -> None:
         with self._lock:
@@ -214,11 +229,16 @@ class NearStore(RememberingStore):
 
     def _lost(self, error: Exception) -> None:
         if not self._failed_times:
-            logger.warning("the store does not push, the level 'near' is 'strict' until it does: %r", error)
+            self._news = f"the store does not push, the level 'near' is 'strict' until it does: {error!r}"
         self._let_go()
         back_off = min(FIRST_BACK_OFF * 2 ** min(self._failed_times, 16), LONGEST_BACK_OFF)
         self._failed_times += 1
         self._connect_at = self._clock() + back_off
+
+    def _tell(self) -> None:
+        news, self._news = self._news, None
+        if news is not None:
+            logger.warning(news)
 
     def _let_go(self) -> None:
         self._forget(None)
@@ -229,7 +249,10 @@ class NearStore(RememberingStore):
     def _after_fork(self, in_child: bool) -> None:
         super()._after_fork(in_child)
         if in_child:
-            self._let_go()  # the client closes its copy without a word to the server
+            self._forget(None)
+            link, self._link = self._link, None
+            if link is not None:
+                link.abandon()
             self._connect_at = -math.inf
 
 

@@ -103,6 +103,10 @@ class PushLink:
         self.closed.set()
         self._connection.disconnect()
 
+    def abandon(self) -> None:
+        """In a forked child: close its copy of the socket, and touch nothing that another thread may have held."""
+        self._socket.close()
+
     def _take_in(self) -> None:
         data, at = self._unread + self._received(), 0
         changed: list[bytes] = []

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -145,7 +146,6 @@ def test_it_does_over_tls(make: Make, other: RedisStore, raw: Any, tmp_path: Pat
     port, certificate = with_tls(raw, tmp_path)
     near = make(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}")
     slots, stamps = warmed(near, 3)
-    new = stamp()
 
     assert near.look_up(None, slots) == (None, stamps)
     for _ in range(50):
@@ -421,6 +421,27 @@ def test_a_child_has_a_mirror_of_its_own(near: NearStore) -> None:
     assert not asked(near, slots)
 
 
+def test_a_handler_of_the_log_may_use_the_cache(near: NearStore, raw: Any, clock: Clock) -> None:
+    slots, stamps = warmed(near)
+    seen = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            near.settle([name()], writer(), stamp())
+            seen.append(near.look_up(None, slots)[1])
+
+    handler = Handler()
+    module.logger.addHandler(handler)
+    try:
+        raw.client_kill_filter(_id=next(client["id"] for client in raw.client_list() if "t" in client["flags"]))
+        eventually(lambda: near.look_up(None, slots) and near._link is None)
+        clock.advance(60)
+        eventually(lambda: not asked(near, slots))
+    finally:
+        module.logger.removeHandler(handler)
+    assert seen == [stamps, stamps]
+
+
 class Interruption(BaseException):
     pass
 
@@ -581,3 +602,31 @@ def test_also_while_another_thread_reads(near: NearStore, delayed: Any, operatio
         new = stamp()
         near.settle([slot], writer(), new)
         assert near.look_up(None, [slot])[1] == [new]
+
+
+def test_threads_share_a_mirror(near: NearStore) -> None:
+    shared, _ = warmed(near, 20)
+    start, problems = threading.Barrier(6), []
+
+    def work(number: int) -> None:
+        own = name()
+        start.wait()
+        try:
+            for turn in range(300):
+                if turn % 3 == number % 3:
+                    new = stamp()
+                    near.settle([own], writer(), new)
+                    assert near.look_up(None, [own])[1] == [new]
+                near.look_up(None, shared[turn % 17 : turn % 17 + 3])
+                near.look_up(name() if turn % 5 == 0 else None, [shared[number], own])
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert near._fetching is None
+    eventually(lambda: not asked(near, shared))
