@@ -274,6 +274,24 @@ def test_the_bound_counts_from_the_moment_of_asking(near: NearStore, raw: Any, c
     assert near._link.fresh_until == clock.now - LAG / 4 + LAG
 
 
+def test_an_earlier_push_of_the_same_key_is_no_proof(near: NearStore, raw: Any, clock: Clock) -> None:
+    slots, _ = warmed(near)
+    link: Any = near._link
+    until, received = link.fresh_until, link._received
+    link._received = lambda: b""
+    raw.delete(link._mine)
+    raw.client_pause(60_000, all=False)
+    try:
+        clock.advance(LAG / 2)
+        near.look_up(None, slots)  # asks for a proof
+        link._received = received
+        eventually(lambda: near.look_up(None, slots) and link._replies == 1)
+    finally:
+        raw.client_unpause()
+
+    assert link.fresh_until == until
+
+
 def test_a_busy_process_never_waits_for_a_proof(near: NearStore, clock: Clock) -> None:
     slots, _ = warmed(near)
     for _ in range(10):
