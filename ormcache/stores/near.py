@@ -128,7 +128,7 @@ class NearStore(RememberingStore):
                 if self._fetching is fetching:
                     self._fetching = None
             raise
-        if self._link is None:
+        if entry is None and self._link is None:
             self._connect()
         if self._news is not None:
             self._tell()

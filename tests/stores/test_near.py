@@ -177,6 +177,12 @@ def test_a_look_up_with_an_entry_asks_the_store(near: NearStore, other: RedisSto
     assert near.look_up(entry, [slot]) == (b"rows", [new])
 
 
+def test_a_process_that_keeps_nothing_in_memory_needs_no_pushes(near: NearStore) -> None:
+    for _ in range(3):
+        near.look_up(name(), names(2))
+    assert near._link is None
+
+
 def test_the_strict_store_behind_asks_the_store(near: NearStore, other: RedisStore, delayed: Any) -> None:
     (slot,), _ = warmed(near)
     new = stamp()
