@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Values of ``ORMCACHE["CONSISTENCY"]`` that exist. Another one becomes three more candidates here and everywhere.
-LEVELS = ("strict",)
 STORES = ("embedded", "redis", "memcached")
+#: Values of ``ORMCACHE["CONSISTENCY"]`` that are measured → with which stores. ("request" is "strict" outside of one.)
+LEVELS = {"strict": STORES, "near": ("redis",)}
+LAG = 0.25  # seconds; NEAR_MAX_LAG, the default
 
 REFERENCE = "plain"
 VARIABLE = "ORMCACHE_BENCHMARK_SETTINGS"  # of the environment: the settings of a candidate's processes, as JSON
@@ -49,6 +50,8 @@ class Candidate:
     cache_servers: tuple[str, ...] = ()
     #: what it has in place of ormcache's ``BLACKLIST``; None: it has none, and is not measured there
     blacklist: str | None = ""
+    #: seconds for which it does not promise that a process sees what another one has written
+    lag: float = 0.0
 
     @property
     def is_ours(self) -> bool:
@@ -116,6 +119,8 @@ def _ormcache(store: str, level: str) -> Candidate:
     def extend(candidate: Candidate, places: Places, settings: Settings) -> None:
         settings["DATABASES"]["default"]["ENGINE"] = "ormcache.backends.postgresql"
         settings["ORMCACHE"] = {"STORE": store, "CONSISTENCY": level, "BLACKLIST": [BLACKLISTED]}
+        if level == "near":
+            settings["ORMCACHE"]["NEAR_MAX_LAG"] = LAG
         if store == "redis":
             settings["CACHES"]["default"] = _redis_cache(candidate, places)
         elif store == "memcached":
@@ -134,6 +139,7 @@ def _ormcache(store: str, level: str) -> Candidate:
         distributions=("ormcache", *(client.replace("_", "-") for client in clients)),
         cache_servers=() if store == "embedded" else (store,),
         blacklist="BLACKLIST",
+        lag=LAG if level == "near" else 0.0,
     )
 
 
@@ -171,7 +177,7 @@ CANDIDATES: Sequence[Candidate] = (
         cache_servers=("redis",),
         blacklist="None in CACHEOPS",
     ),
-    *(_ormcache(store, level) for level in LEVELS for store in STORES),
+    *(_ormcache(store, level) for level, stores in LEVELS.items() for store in stores),
 )
 
 

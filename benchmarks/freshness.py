@@ -42,6 +42,7 @@ def _check(suite: Suite, candidate: Candidate) -> dict[str, Any]:
         reader, writer = suite.team(candidate, 2)
         reader.call("benchmarks.freshness.warm")
         writer.call("benchmarks.freshness.write", name="save()")
+        time.sleep(candidate.lag)
         answers["save() elsewhere"] = {"stale": reader.call("benchmarks.freshness.stale")}
     except WorkerError as error:
         answers["save() elsewhere"] = {"failed": explain(error)}

@@ -1,7 +1,8 @@
 """Reads and writes of ten tables with Zipf keys, by several processes at once: throughput, hit rate, stale reads.
 
 Every row has one process that writes it, counts its ``version`` up, and notes in shared memory what it has committed.
-A reader looks there first. What it then reads may be newer, never older: an older one is a stale read.
+A reader looks there first. What it then reads may be newer, never older: an older one is a stale read. From a candidate
+that promises less, it is one only if nothing was committed for as long as that candidate may lag behind.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ def run(suite: Suite) -> list[dict[str, Any]]:
 def _slice(suite: Suite, candidate: Candidate, writes: float, processes: int, board: Path) -> dict[str, Any]:
     path = board.with_name(f"board-{candidate.name}")
     if not path.exists():
-        path.write_bytes(bytes(8 * TABLES * (KEYS + 1)))
+        path.write_bytes(bytes(2 * 8 * TABLES * (KEYS + 1)))  # versions, and when they were noted
     team = suite.team(candidate, processes)
     meter = suite.meter(candidate)
     before = meter.read()
     try:
-        answers = _together(suite, team, writes, path)
+        answers = _together(suite, team, writes, path, candidate.lag)
     except WorkerError:
         for worker in team:
             worker.close()  # one that still works would give its answer to the next call
@@ -56,7 +57,7 @@ def _slice(suite: Suite, candidate: Candidate, writes: float, processes: int, bo
     return summed | {"wall": summed["wall"] / processes} | meter.since(before)
 
 
-def _together(suite: Suite, team: list[Worker], writes: float, board: Path) -> list[dict[str, Any]]:
+def _together(suite: Suite, team: list[Worker], writes: float, board: Path, lag: float) -> list[dict[str, Any]]:
     for number, worker in enumerate(team):
         worker.begin(
             "benchmarks.mixed.work",
@@ -66,6 +67,7 @@ def _together(suite: Suite, team: list[Worker], writes: float, board: Path) -> l
             seconds=suite.size.mixed_seconds,
             items=suite.size.items,
             board=str(board),
+            lag=lag,
         )
     return [worker.finish() for worker in team]
 
@@ -73,7 +75,9 @@ def _together(suite: Suite, team: list[Worker], writes: float, board: Path) -> l
 # In the worker --------------------------------------------------------------------------
 
 
-def work(number: int, processes: int, writes: float, seconds: float, items: int, board: str) -> dict[str, float]:
+def work(
+    number: int, processes: int, writes: float, seconds: float, items: int, board: str, lag: float
+) -> dict[str, float]:
     from benchmarks.reading import read
     from benchmarks.shop.models import MIXED
     from benchmarks.tasks import counted
@@ -91,9 +95,14 @@ def work(number: int, processes: int, writes: float, seconds: float, items: int,
         memoryview(memory) as view,
         view.cast("Q") as noted,
     ):
+        when = TABLES * (KEYS + 1)  # where the times begin, in nanoseconds of the clock that all processes share
+
+        def is_stale(place: int, version: int, due: int, began: int) -> bool:
+            return version < due and (not lag or began - noted[when + place] > lag * 1e9)
 
         def one_read(table: int, key: int) -> None:
             model, place, before = MIXED[table], table * (KEYS + 1), statements.reads
+            began = time.monotonic_ns()
             if chance.random() < LISTS:
                 first = key - key % 20
                 due = noted[place + first + 1 : place + min(first + 20, sizes[table] + 1)].tolist()
@@ -101,11 +110,14 @@ def work(number: int, processes: int, writes: float, seconds: float, items: int,
                     f"mixed {table} from {first}",
                     lambda: list(model.objects.filter(pk__gt=first, pk__lt=first + 20).order_by("pk")),
                 )
-                done["stale"] += any(row.version < version for row, version in zip(rows, due, strict=False))
+                done["stale"] += any(
+                    is_stale(place + first + 1 + at, row.version, version, began)
+                    for at, (row, version) in enumerate(zip(rows, due, strict=False))
+                )
             else:
                 version = noted[place + key]
                 row = read(f"mixed {table} {key}", lambda: model.objects.get(pk=key))
-                done["stale"] += row.version < version
+                done["stale"] += is_stale(place + key, row.version, version, began)
             done["reads"] += 1
             done["hits"] += statements.reads == before
 
@@ -118,6 +130,7 @@ def work(number: int, processes: int, writes: float, seconds: float, items: int,
             row = read(f"mixed {table} {key}", lambda: MIXED[table].objects.get(pk=key))
             row.version = noted[place] + 1
             row.save(update_fields=["version"])
+            noted[when + place] = time.monotonic_ns()
             noted[place] = row.version
             done["writes"] += 1
 

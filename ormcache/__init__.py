@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ormcache.control import UnknownTable, disabled, invalidate, last_write, left_alone, stats
     from ormcache.marking import WriteRefused
+    from ormcache.scope import as_request
     from ormcache.stores.base import StoreUnavailable
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ __all__ = [
     "StoreUnavailable",
     "UnknownTable",
     "WriteRefused",
+    "as_request",
     "disabled",
     "invalidate",
     "last_write",
@@ -33,6 +35,7 @@ _HOMES = {
     "StoreUnavailable": "ormcache.stores.base",
     "UnknownTable": "ormcache.control",
     "WriteRefused": "ormcache.marking",
+    "as_request": "ormcache.scope",
     "disabled": "ormcache.control",
     "invalidate": "ormcache.control",
     "last_write": "ormcache.control",

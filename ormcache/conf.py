@@ -199,11 +199,11 @@ def _problems_of_key(where: str, key: Any, value: Any) -> Iterable[Problem]:
 
 
 def _problems_together(alias: str, values: Mapping[str, Any]) -> Iterable[Problem]:
-    if values["CONSISTENCY"] != "strict":
+    if values["CONSISTENCY"] == "near" and values["STORE"] != "redis":
         yield Problem(
             5,
-            f"The consistency level {values['CONSISTENCY']!r} of database {alias!r} is not available yet.",
-            "Use 'strict', the default.",
+            f"The consistency level 'near' of database {alias!r} needs the store 'redis', not {values['STORE']!r}.",
+            "No other store tells of changes by itself: set STORE to 'redis', or use 'strict' or 'request'.",
         )
     if values["STORE"] in ("redis", "memcached", "django") and values["CACHE"] not in settings.CACHES:
         near = difflib.get_close_matches(values["CACHE"], settings.CACHES, n=1)

@@ -60,7 +60,7 @@ def last_write(*models_or_tables: type[Model] | str, using: str | None = None) -
     for connection, relations in _meant(models_or_tables, using):
         database: Database = connection.ormcache.database
         slots = [database.slot(relation) for relation in sorted((relations - {SCHEMA}) | EVERYTHING)]
-        for value in database.stamps.store.look_up(None, slots)[1]:
+        for value in database.stamps.store.strict.look_up(None, slots)[1]:
             if value is None or not is_stamp(value):
                 return None
             latest = max(latest or 0.0, time_of(value))

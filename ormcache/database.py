@@ -55,6 +55,8 @@ class Database:
             lease=config.lease,
             signing_key=salted_hmac("ormcache", "entries").digest() if config.sign else None,
         )
+        #: the same, for what has to be known as it is now
+        self._strict_stamps = Stamps(store.strict, identity)
         #: what the names of entries have in common
         self.namespace = keys.digest(b"entry", FORMAT, identity, config.scope, runtime.encode())
         self.epoch = self.stamps.slot(EPOCH)
@@ -90,7 +92,7 @@ class Database:
         version = epoch = None
         try:
             # Read before the catalog is, for the same reason that vectors are.
-            found = self.stamps.look_up(None, (self.epoch, self.schema))
+            found = self._strict_stamps.look_up(None, (self.epoch, self.schema))
             if found.vector is not None:
                 half = len(found.vector) // 2
                 epoch, version = found.vector[:half], found.vector[half:]
@@ -137,7 +139,8 @@ class Database:
             return False
         if epoch is not None and epoch == self._catalog_epoch:
             return True
-        found = self.stamps.look_up(None, (self.epoch, self.schema))
+        # Strictly, and both at once: the epoch of now and a schema of before would hide a change for good.
+        found = self._strict_stamps.look_up(None, (self.epoch, self.schema))
         if found.vector is None:
             return None  # somebody is changing the schema
         half = len(found.vector) // 2
@@ -146,6 +149,10 @@ class Database:
         with self._lock:
             self._catalog_epoch = found.vector[:half]
         return True
+
+    def is_settled(self, epoch: bytes | None) -> bool:
+        """Is it known, without asking, that the catalog was right at this value of the epoch's slot?"""
+        return epoch is not None and epoch == self._catalog_epoch
 
     def is_version(self, version: bytes | None) -> bool:
         """Is the catalog the one of this value of the schema's slot?"""

@@ -188,6 +188,16 @@ class Read:
         kept = local.get(name)
         try:
             found = stamps.look_up(None if kept is not None else name, plan.slots)
+            if kept is not None and (
+                kept.vector != found.vector
+                or kept.expired()
+                # This look-up may have been answered from memory, while the plan is by a catalog of after that.
+                or not database.is_settled(found.epoch)
+            ):
+                local.drop(name)
+                kept, self._retired = None, True
+                if found.vector is not None:
+                    found = stamps.look_up(name, plan.slots)
             # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
             current = True if found.vector is None else database.is_current(plan, found.epoch)
             if current is None:
@@ -195,15 +205,10 @@ class Read:
             if not current:
                 return self._replanned(database, plan, compiled)
             if kept is not None:
-                if kept.vector == found.vector and not kept.expired():
-                    if not kept.shared:
-                        self._share(database, name, kept)
-                    fresh = list(kept.rows) if self._result_type == MULTI else kept.rows
-                    return self._hit(fresh, plan, compiled)
-                local.drop(name)
-                self._retired = True
-                if found.vector is not None:
-                    found = stamps.look_up(name, plan.slots)
+                if not kept.shared:
+                    self._share(database, name, kept)
+                fresh = list(kept.rows) if self._result_type == MULTI else kept.rows
+                return self._hit(fresh, plan, compiled)
         except StoreUnavailable:
             return self._bypass(reasons.STORE_AWAY, compiled)
         if found.data is not None:

@@ -1,8 +1,9 @@
 """The only doors to a cache.
 
 ``base`` says what a store is; ``embedded`` (with ``files``), ``redis`` (with ``redis_scripts``), ``memcached`` (with
-``memcached_link``) and ``django`` are the four there are; ``idle`` keeps connections between two calls. Importing this
-package imports no client library.
+``memcached_link``) and ``django`` are the four there are; ``idle`` keeps connections between two calls. ``near`` (with
+``push`` and ``resp``) and ``request`` stand in front of one of the four and answer from memory what the settings allow.
+Importing this package imports no client library.
 """
 
 from __future__ import annotations
@@ -26,8 +27,14 @@ _CLASSES = {
     "django": ("ormcache.stores.django", "DjangoStore"),
 }
 
-#: (kind, what tells one store of that kind from another) → the store, for the life of the process. There are no more of
-#: them than databases in the settings.
+#: Level of consistency → the class of what stands in front of the store
+_LEVELS = {
+    "request": ("ormcache.stores.request", "RequestStore"),
+    "near": ("ormcache.stores.near", "NearStore"),
+}
+
+#: (kind, what tells one store of that kind from another) → the store, for the life of the process; the same behind a
+#: level → what stands in front of that store. There are no more of each than databases in the settings.
 _stores: dict[tuple[object, ...], Store] = {}
 _lock = threading.Lock()  # held while a store is added or all are forgotten
 
@@ -37,17 +44,28 @@ def open_store(config: Config, kind: str) -> Store:
 
     Raises ImproperlyConfigured where the alias in ``CACHE`` cannot serve as such a store.
     """
-    module, name = _CLASSES[kind]
-    try:
-        cls: Any = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise ImproperlyConfigured(f"The store {kind!r} needs {error.name}: pip install 'ormcache[{kind}]'.") from error
+    cls = _class_of(kind, *_CLASSES[kind])
     key = (kind, *cls.identity(config))
     with _lock:
         store = _stores.get(key)
         if store is None:
             store = _stores[key] = cls.from_config(config)
-    return store
+    if config.consistency == "strict":
+        return store
+    level = _class_of(kind, *_LEVELS[config.consistency])
+    key = (config.consistency, *level.identity(config), *key)
+    with _lock:
+        answering = _stores.get(key)
+        if answering is None:
+            answering = _stores[key] = level.in_front_of(store, config)
+    return answering
+
+
+def _class_of(kind: str, module: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ImproperlyConfigured(f"The store {kind!r} needs {error.name}: pip install 'ormcache[{kind}]'.") from error
 
 
 def close_all() -> None:

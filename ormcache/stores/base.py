@@ -157,6 +157,11 @@ class Store:
     def close(self) -> None:
         """Give back connections, files and memory. The next operation opens them again."""
 
+    @property
+    def strict(self) -> Store:
+        """The store itself, where this one may answer for slots from the process's memory."""
+        return self
+
     # Hooks, one per operation ------------------------------------------------
 
     def _look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:

@@ -158,7 +158,7 @@ class RedisStore(Store):
 
     def __init__(self, alias: str, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
-        self._connection_class, self._arguments = _way_to_connect(alias, timeout)
+        self._connection_class, self._arguments = way_to_connect(alias, timeout)
         self._idle: Idle[Link] = Idle(Link.close)
 
     @staticmethod
@@ -171,6 +171,12 @@ class RedisStore(Store):
 
     def close(self) -> None:
         self._idle.clear()
+
+    def look_up_there(
+        self, entry: bytes | None, slots: Sequence[bytes]
+    ) -> tuple[bytes, bytes | None, list[bytes | None]]:
+        """What :meth:`look_up` returns, after the beginning of the slots' keys on the server that answered."""
+        return self._guarded(self._run, _look_up_there, entry, slots)
 
     def _look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
         if entry is None and not slots:
@@ -226,6 +232,12 @@ def _look_up(link: Link, entry: bytes | None, slots: Sequence[bytes]) -> tuple[b
     return value, held
 
 
+def _look_up_there(
+    link: Link, entry: bytes | None, slots: Sequence[bytes]
+) -> tuple[bytes, bytes | None, list[bytes | None]]:
+    return link.slots, *(_look_up(link, entry, slots) if entry is not None or slots else (None, []))
+
+
 def _fill(link: Link, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
     names = [link.slots + slot for slot in slots]
     commands: list[tuple[bytes, ...]] = [(b"SETNX", name, stamp) for name in names]
@@ -269,7 +281,7 @@ def _is_full(error: ResponseError) -> bool:
     return isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith(OUT_OF_MEMORY)
 
 
-def _way_to_connect(alias: str, timeout: float) -> tuple[Any, dict[str, Any]]:
+def way_to_connect(alias: str, timeout: float) -> tuple[Any, dict[str, Any]]:
     """The class of connection and its arguments that the client of a CACHES alias would use, with our own timeouts.
 
     Connections are not taken from its pool: that would count against the bound that the user gave it.

@@ -96,8 +96,13 @@ def test_nothing_is_said_of_good_settings(add_database):
         ({"BLACKLIST": [""]}, 4, "['BLACKLIST'] is ['']", "a list of model labels"),
         ({"ONLY": {"shop": "*"}}, 4, "['ONLY'] is {'shop': '*'}", "a list of model labels"),
         ({"CONSISTENCY": "eventual"}, 4, "['CONSISTENCY'] is 'eventual'", "'strict', 'request', 'near'"),
-        ({"CONSISTENCY": "near"}, 5, "level 'near' of database 'other' is not available yet", "'strict'"),
-        ({"CONSISTENCY": "request"}, 5, "level 'request' of database 'other' is not available yet", "'strict'"),
+        ({"CONSISTENCY": "near"}, 5, "level 'near' of database 'other' needs the store 'redis', not None", "'strict'"),
+        (
+            {"CONSISTENCY": "near", "STORE": "memcached"},
+            5,
+            "the store 'redis', not 'memcached'",
+            "set STORE to 'redis'",
+        ),
         ({"NEAR_MAX_LAG": 0}, 4, "['NEAR_MAX_LAG'] is 0", "positive number of seconds"),
         ({"ON_OUTAGE": "retry"}, 4, "['ON_OUTAGE'] is 'retry'", "'proceed', 'refuse'"),
         ({"STORE_TIMEOUT": -1}, 4, "['STORE_TIMEOUT'] is -1", "positive number of seconds"),
@@ -134,6 +139,15 @@ def test_a_wrong_setting_is_an_error_and_is_refused_at_the_first_use(add_databas
     with pytest.raises(ImproperlyConfigured) as raised:
         list(Author.objects.using(alias))
     assert str(raised.value) == f"{error.msg} {error.hint}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"CONSISTENCY": "request"}, {"CONSISTENCY": "near", "STORE": "redis", "CACHE": "redis"}],
+    ids=lambda value: value["CONSISTENCY"],
+)
+def test_nothing_is_said_of_a_level_that_the_store_has(add_database, value):
+    assert messages(add_database(value)) == {}
 
 
 def test_every_wrong_key_is_named(add_database):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from ormcache.scope import as_request
 from ormcache.stores.base import Store
 
 TIMEOUT = 0.25  # seconds, the default: for tests of outages
@@ -34,6 +35,9 @@ KINDS = (
     "django, locmem",
     "django, file",
     "django, redis",
+    "near, redis",
+    "request, redis",
+    "request, embedded",
 )
 
 
@@ -67,7 +71,10 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def make_store(request: pytest.FixtureRequest, use_cache: Callable[..., str]) -> Iterator[Callable[..., Store]]:
-    """``make_store("redis, Django", **arguments)``: a new store of this kind, on the servers of the run."""
+    """``make_store("redis, Django", **arguments)``: a new store of this kind, on the servers of the run.
+
+    "near, …" and "request, …" are what stands in front of a store on these levels.
+    """
     stores = []
     aliases: dict[str, str] = {}
 
@@ -80,10 +87,17 @@ def make_store(request: pytest.FixtureRequest, use_cache: Callable[..., str]) ->
         from ormcache.stores.django import DjangoStore
         from ormcache.stores.embedded import EmbeddedStore
         from ormcache.stores.memcached import MemcachedStore
+        from ormcache.stores.near import NearStore
         from ormcache.stores.redis import RedisStore
+        from ormcache.stores.request import RequestStore
 
         store: Store
-        if kind == "embedded":
+        level, _, behind = kind.partition(", ")
+        if level == "near":
+            store = NearStore(RedisStore(alias_of(behind), PATIENT, **arguments), alias_of(behind), PATIENT, PATIENT)
+        elif level == "request":
+            store = RequestStore(make(behind, **arguments))
+        elif kind == "embedded":
             store = EmbeddedStore(request.getfixturevalue("folder"), 64 * 2**20, **arguments)
         elif kind.startswith("redis"):
             store = RedisStore(alias_of(kind), PATIENT, **arguments)
@@ -126,5 +140,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store(make_store: Callable[..., Store], kind: str) -> Store:
-    return make_store(kind)
+def store(make_store: Callable[..., Store], kind: str) -> Iterator[Store]:
+    with as_request():  # the level "request" remembers nothing elsewhere
+        yield make_store(kind)

@@ -465,22 +465,19 @@ def test_password_and_database(make: Make, server: Server, raw: Any, backend: st
     unavailable(lambda: make(f"redis://:wrong@{server.host}:{server.port}/5", backend).look_up(None, [name()]))
 
 
+#: What the guide says that a user of the store needs
+NEEDED = [
+    f"+{command}" for command in ("info", "del", "mget", "get", "set", "setnx", "eval", "evalsha", "time", "select")
+]
+
+
 def test_a_user_who_may_do_no_more_than_the_store_needs(make: Make, server: Server, raw: Any) -> None:
-    raw.acl_setuser(
-        "ormcache",
-        enabled=True,
-        passwords=["+s3cret"],
-        keys=["ormcache:*"],
-        commands=[
-            f"+{command}"
-            for command in ("info", "del", "mget", "get", "set", "setnx", "eval", "evalsha", "time", "select")
-        ],
-    )
+    raw.acl_setuser("ormcache", enabled=True, passwords=["+s3cret"], keys=["ormcache:*"], commands=NEEDED)
     works(make(f"redis://ormcache:s3cret@{server.host}:{server.port}/0"))
 
 
-@pytest.mark.parametrize("backend", [DJANGO_REDIS, DJANGOS_REDIS])
-def test_tls(make: Make, server: Server, raw: Any, backend: str, tmp_path: Path) -> None:
+def with_tls(raw: Any, tmp_path: Path) -> tuple[int, Path]:
+    """Let a server speak TLS too; the port, and its certificate."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl to make a certificate")
@@ -498,6 +495,12 @@ def test_tls(make: Make, server: Server, raw: Any, backend: str, tmp_path: Path)
         raw.config_set("tls-port", port)
     except redis.ResponseError as error:
         pytest.skip(f"this Redis has no TLS: {error}")
+    return port, certificate
+
+
+@pytest.mark.parametrize("backend", [DJANGO_REDIS, DJANGOS_REDIS])
+def test_tls(make: Make, raw: Any, backend: str, tmp_path: Path) -> None:
+    port, certificate = with_tls(raw, tmp_path)
     works(make(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}", backend))
     unavailable(lambda: make(f"rediss://127.0.0.1:{port}/0", backend).look_up(None, [name()]))
 

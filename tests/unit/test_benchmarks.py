@@ -105,8 +105,12 @@ def test_candidates() -> None:
 
     assert names[0] == REFERENCE
     assert len(set(names)) == len(names)
-    assert sum(one.is_ours for one in CANDIDATES) == len(STORES) * len(LEVELS)
-    assert [one.name for one in select_candidates(["ormcache"])] == ["plain", *(f"ormcache-{one}" for one in STORES)]
+    assert sum(one.is_ours for one in CANDIDATES) == sum(map(len, LEVELS.values()))
+    assert [one.name for one in select_candidates(["ormcache"])] == [
+        "plain",
+        *(f"ormcache-{one}" for one in STORES),
+        "ormcache-redis-near",
+    ]
     assert len(select_candidates([])) == len(CANDIDATES)
     with pytest.raises(LookupError, match="'nobody'"):
         select_candidates(["nobody"])
@@ -127,7 +131,7 @@ def test_no_two_candidates_share_a_cache() -> None:
         if "redis" in one.cache_servers
     ]
 
-    assert len(set(addresses)) == len(addresses) == 4
+    assert len(set(addresses)) == len(addresses) == 5
 
 
 def test_every_workload_has_its_function() -> None:

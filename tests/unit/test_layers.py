@@ -29,9 +29,11 @@ sql.analysis
 sql
 
 # outside: the settings, the doors to a cache, what the database adds
-conf  host  signals  stores.base  stores.idle
-stores.files  stores.redis_scripts  stores.memcached_link
-stores.embedded  stores.redis  stores.memcached  stores.django
+conf  host  scope  signals  stores.base  stores.idle  stores.resp
+stores.files  stores.redis_scripts  stores.memcached_link  stores.remembering
+stores.embedded  stores.redis  stores.memcached  stores.django  stores.request
+stores.push
+stores.near
 stores
 catalog.facts
 catalog.lookup  catalog.functions  catalog.neighbours
@@ -65,7 +67,7 @@ connection
 checks  control
 
 # doors
-ormcache  apps  backends
+ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
 """
