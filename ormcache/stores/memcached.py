@@ -12,6 +12,7 @@ counts whole seconds.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import math
 import random
@@ -176,6 +177,21 @@ class MemcachedStore(Store):
             name = _entry(entry)
             self._server(name).run("delete", name, noreply=False)
 
+    def _claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
+        key = _claimed(name)
+        server = self._server(key)
+        try:
+            if server.run("add", key, owner, expire=self._lasting(seconds), noreply=False):
+                return owner
+        except MemcacheServerError:
+            return owner  # out of memory for items of this size
+        return server.run("get", key) or b""
+
+    def _release(self, name: bytes, word: bytes, seconds: float) -> None:
+        key = _claimed(name)
+        with contextlib.suppress(MemcacheServerError):
+            self._server(key).run("set", key, word, expire=self._lasting(seconds), noreply=False)
+
     def _reset(self) -> None:
         self.close()
 
@@ -203,8 +219,7 @@ class MemcachedStore(Store):
         """Put the changed value into a slot, unless the slot has changed since it held ``held``."""
         value = changed(held[0] if held else None)
         marked = marks_of(value)
-        # memcached's second begins when it likes, so one that is asked to keep something for n keeps it n-1 to n.
-        expire = self._expiry(math.ceil((last_lease_end(value) - now) / 1e6) + 1) if marked else 0
+        expire = self._lasting((last_lease_end(value) - now) / 1e6) if marked else 0
 
         server = self._server(name)
         try:
@@ -215,6 +230,13 @@ class MemcachedStore(Store):
             # No memory for the new value. An empty slot retires every entry as well.
             server.run("delete", name, noreply=False)
             return True
+
+    def _lasting(self, seconds: float) -> int:
+        """What to ask for to have something kept for so long, or up to two seconds longer.
+
+        memcached's second begins when it likes, so one that is asked to keep something for n keeps it n-1 to n.
+        """
+        return self._expiry(math.ceil(seconds) + 1)
 
     def _expiry(self, seconds: int) -> int:
         return seconds if seconds <= LONGEST_RELATIVE else int(self._wall_clock()) + seconds
@@ -253,6 +275,10 @@ def _entry(name: bytes) -> str:
 
 def _slot(name: bytes) -> str:
     return "ormcache:s:" + _text(name)
+
+
+def _claimed(name: bytes) -> str:
+    return "ormcache:c:" + _text(name)
 
 
 def _text(name: bytes) -> str:

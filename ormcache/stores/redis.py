@@ -60,6 +60,7 @@ class Link:
         digest = hashlib.blake2b(self._incarnation.encode(), digest_size=8).hexdigest().encode()
         self.entries = b"ormcache:" + digest + b":e:"
         self.slots = b"ormcache:" + digest + b":s:"
+        self.claims = b"ormcache:" + digest + b":c:"
 
     @property
     def stale(self) -> bool:
@@ -174,6 +175,12 @@ class RedisStore(Store):
         if entries:
             self._run(_remove, entries)
 
+    def _claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
+        return self._run(_claim, name, owner, seconds)
+
+    def _release(self, name: bytes, word: bytes, seconds: float) -> None:
+        self._run(_release, name, word, seconds)
+
     def _reset(self) -> None:
         self._idle.clear()
 
@@ -225,7 +232,7 @@ def _fill(link: Link, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None
 
 
 def _put(link: Link, entry: bytes, value: bytes, timeout: float | None) -> bool:
-    expiry: tuple[bytes | int, ...] = () if timeout is None else (b"PX", max(1, int(timeout * 1000)))
+    expiry: tuple[bytes | int, ...] = () if timeout is None else (b"PX", _milliseconds(timeout))
     try:
         link.call(b"SET", link.entries + entry, value, *expiry)
     except ResponseError as error:
@@ -249,6 +256,30 @@ def _settle(link: Link, slots: Sequence[bytes], writer: bytes, stamp: bytes, wat
 
 def _remove(link: Link, entries: Sequence[bytes]) -> None:
     link.call(b"DEL", *[link.entries + entry for entry in entries])
+
+
+def _claim(link: Link, name: bytes, owner: bytes, seconds: float) -> bytes:
+    key = link.claims + name
+    try:
+        # Not SET with NX and GET, which needs Redis 7.
+        claimed, held = link.call_many([(b"SET", key, owner, b"NX", b"PX", _milliseconds(seconds)), (b"GET", key)])
+    except ResponseError as error:
+        if not _is_full(error):
+            raise
+        return owner
+    return owner if claimed else held or b""
+
+
+def _release(link: Link, name: bytes, word: bytes, seconds: float) -> None:
+    try:
+        link.call(b"SET", link.claims + name, word, b"PX", _milliseconds(seconds))
+    except ResponseError as error:
+        if not _is_full(error):
+            raise
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
 
 
 def _is_full(error: ResponseError) -> bool:
