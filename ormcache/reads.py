@@ -6,6 +6,8 @@ Mixed into whatever compiler the database's operations return for a SELECT. Ever
 
 from __future__ import annotations
 
+import asyncio
+import time
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,11 +18,15 @@ from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGL
 from ormcache import counts, keys, reasons, rows, signals
 from ormcache.catalog import EVERYTHING
 from ormcache.database import Database
+from ormcache.flights import Flight
 from ormcache.planning import Plan
 from ormcache.rows import Unencodable, Unreadable
 from ormcache.sql import reads_clock
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
+
+#: Flights that one read follows before it runs its query itself: where one write comes after the other, none helps it
+MOST_FOLLOWED = 3
 
 if TYPE_CHECKING:
     from django.db.models.sql.compiler import SQLCompiler as _Compiler
@@ -94,6 +100,11 @@ class CachedCompiler(_Compiler):
 
 class Read:
     """One execution of one SELECT."""
+
+    #: flights of others
+    _followed = 0
+    #: of all waiting for them, by time.monotonic; 0: it may not wait; None: it has not asked yet
+    _deadline: float | None = None
 
     def __init__(
         self, compiler: CachedCompiler, state: State, writes: Writes, result_type: Any, chunk_size: int
@@ -235,6 +246,46 @@ class Read:
         return self._compiler.hit(shaped, compiled, self._result_type, self._chunk_size)
 
     def _miss(self, database: Database, plan: Plan, name: bytes, vector: bytes | None, compiled: Any) -> Any:
+        flights = database.flights
+        if not flights.longest_wait or self._followed == MOST_FOLLOWED:
+            return self._query(database, plan, name, vector, compiled)
+        # A result that will not be kept is nothing to wait for.
+        if vector is None or self._writes.transaction.has_open_cursors or database.server.replica:
+            return self._query(database, plan, name, vector, compiled)
+        flight = flights.join(
+            name,
+            vector,
+            plan.statement.digest,
+            lambda: self._wait_until(flights.longest_wait),
+            lambda: database.stamps.has_news(name, plan.slots, vector),
+        )
+        if flight is None:
+            self._followed += 1
+            return self.run(*compiled)
+        try:
+            return self._query(database, plan, name, vector, compiled, flight)
+        finally:
+            flights.end(flight)
+
+    def _wait_until(self, longest: float) -> float:
+        """How long it may wait for other readers. Who may hold what their query needs must not."""
+        if self._deadline is None:
+            if self._writes.transaction.is_open or self._connection.allow_thread_sharing or _in_event_loop():
+                self._deadline = 0.0
+            else:
+                self._deadline = time.monotonic() + longest
+                self._state.counts.count(counts.WAITED)
+        return self._deadline
+
+    def _query(
+        self,
+        database: Database,
+        plan: Plan,
+        name: bytes,
+        vector: bytes | None,
+        compiled: Any,
+        flight: Flight | None = None,
+    ) -> Any:
         state = self._state
         state.counts.count(counts.MISSES)
         open_cursors = self._writes.transaction.has_open_cursors
@@ -248,12 +299,14 @@ class Read:
         elif database.server.replica:
             state.counts.refused(reasons.ON_REPLICA)
         else:
-            self._keep(database, name, vector, result)
+            refused = self._keep(database, name, vector, result)
+            if flight is not None:
+                flight.refused = refused
         if signals.missed.receivers:
             signals.missed.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
         return result
 
-    def _keep(self, database: Database, name: bytes, vector: bytes, result: Any) -> None:
+    def _keep(self, database: Database, name: bytes, vector: bytes, result: Any) -> str | None:
         many = self._result_type == MULTI
         flat = list(chain.from_iterable(result)) if many else result
         refused = self._kept(database, name, vector, flat, len(flat) if many else 1)
@@ -261,6 +314,7 @@ class Read:
             self._state.counts.count(counts.KEPT)
         else:
             self._state.counts.refused(refused)
+        return refused
 
     def _kept(self, database: Database, name: bytes, vector: bytes, flat: Any, number: int) -> str | None:
         """Keep a result of ``number`` rows. Returns why not, or None."""
@@ -281,6 +335,15 @@ class Read:
         if immutable and config.local_size:
             database.local.put(name, flat, vector, config.timeout, len(data))
         return None
+
+
+def _in_event_loop() -> bool:
+    """Does this thread run an event loop, in which the other reader may be a task that waits for this one?"""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _reads_clock(param: Any) -> bool:

@@ -160,8 +160,8 @@ class Store:
     def claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
         """Put ``owner`` under this name for ``seconds``, unless something that is alive is there. Returns what is then.
 
-        ``owner``: the claim is had, or the store has no room for it. Empty: somebody else's word ended just now. A store
-        that counts whole seconds rounds up.
+        ``owner``: the claim is had, or the store has no room for it. Empty: somebody else's word ended just now. A
+        store that counts whole seconds rounds up.
         """
         return self._guarded(self._claim, name, owner, seconds)
 

@@ -45,7 +45,7 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-counts  local  pending  planning  selection  switch  values
+counts  flights  local  pending  planning  selection  switch  values
 session
 database  tenants
 registry
