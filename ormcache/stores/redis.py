@@ -261,8 +261,8 @@ def _remove(link: Link, entries: Sequence[bytes]) -> None:
 def _claim(link: Link, name: bytes, owner: bytes, seconds: float) -> bytes:
     key = link.claims + name
     try:
-        # Not SET with NX and GET, which needs Redis 7.
-        claimed, held = link.call_many([(b"SET", key, owner, b"NX", b"PX", _milliseconds(seconds)), (b"GET", key)])
+        # Not SET with NX and GET, which needs Redis 7; and not GET, to which a value of another type is an error.
+        claimed, (held,) = link.call_many([(b"SET", key, owner, b"NX", b"PX", _milliseconds(seconds)), (b"MGET", key)])
     except ResponseError as error:
         if not _is_full(error):
             raise
