@@ -57,21 +57,20 @@ class Way(Enum):
 class Flight:
     """One execution of one query. The thread that leads it owns it, but for ``ended`` and ``gave_up``."""
 
-    __slots__ = ("began", "claim", "ended", "gave_up", "key", "refused", "text", "thread")
+    #: the name of what it has claimed in the store; None: other processes do not wait for it
+    claim: bytes | None = None
+    #: why its result was not kept, None: it was; empty: it has not come to its end
+    refused: str | None = ""
+    #: made by the first one who waits
+    ended: threading.Event | None = None
+    #: there is nothing to look up; set before ``ended`` is
+    gave_up = False
 
     def __init__(self, key: tuple[bytes, bytes], text: bytes) -> None:
         self.key = key
         self.text = text
         self.thread = threading.get_ident()
         self.began = time.monotonic()
-        #: the name of what it has claimed in the store; None: other processes do not wait for it
-        self.claim: bytes | None = None
-        #: why its result was not kept, None: it was; empty: it has not come to its end
-        self.refused: str | None = ""
-        #: made by the first one who waits
-        self.ended: threading.Event | None = None
-        #: there is nothing to look up; set before ``ended`` is
-        self.gave_up = False
 
 
 class Flights:
@@ -142,12 +141,16 @@ class Flights:
         return len(self._flights)
 
     def _learn(self, text: bytes, took: float, refused: str | None) -> None:
-        known: float | None = None
         if refused == reasons.STORE_AWAY:
             return
-        if refused is None:
+        before = self._known.get(text)
+        if refused is not None:
+            known = None
+        elif before is not None and took < QUICK and before < QUICK:
+            return  # as nearly always
+        else:
             # One quick answer among slow ones does not make a text quick.
-            known = max(took, (self._known.get(text) or 0.0) / 2)
+            known = max(took, (before or 0.0) / 2)
         with self._lock:
             _put(self._known, text, known, MOST_TEXTS)
 

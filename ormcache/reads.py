@@ -246,12 +246,17 @@ class Read:
         return self._compiler.hit(shaped, compiled, self._result_type, self._chunk_size)
 
     def _miss(self, database: Database, plan: Plan, name: bytes, vector: bytes | None, compiled: Any) -> Any:
+        if vector is None:
+            return self._query(database, plan, name, None, compiled, reasons.MARKED)
+        refused = None
+        if self._writes.transaction.has_open_cursors:
+            refused = reasons.OPEN_CURSOR
+        elif database.server.replica:
+            refused = reasons.ON_REPLICA
         flights = database.flights
-        if not flights.longest_wait or self._followed == MOST_FOLLOWED:
-            return self._query(database, plan, name, vector, compiled)
         # A result that will not be kept is nothing to wait for.
-        if vector is None or self._writes.transaction.has_open_cursors or database.server.replica:
-            return self._query(database, plan, name, vector, compiled)
+        if refused is not None or not flights.longest_wait or self._followed == MOST_FOLLOWED:
+            return self._query(database, plan, name, vector, compiled, refused)
         flight = flights.join(
             name,
             vector,
@@ -263,7 +268,7 @@ class Read:
             self._followed += 1
             return self.run(*compiled)
         try:
-            return self._query(database, plan, name, vector, compiled, flight)
+            return self._query(database, plan, name, vector, compiled, None, flight)
         finally:
             flights.end(flight)
 
@@ -284,21 +289,18 @@ class Read:
         name: bytes,
         vector: bytes | None,
         compiled: Any,
+        refused: str | None,
         flight: Flight | None = None,
     ) -> Any:
+        """Run the query of a miss. ``refused``: why its result is not kept, if that is known."""
         state = self._state
         state.counts.count(counts.MISSES)
-        open_cursors = self._writes.transaction.has_open_cursors
         result = self._writes.reading(
             lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
         )
-        if vector is None:
-            state.counts.refused(reasons.MARKED)
-        elif open_cursors:
-            state.counts.refused(reasons.OPEN_CURSOR)
-        elif database.server.replica:
-            state.counts.refused(reasons.ON_REPLICA)
-        else:
+        if refused is not None:
+            state.counts.refused(refused)
+        elif vector is not None:
             refused = self._keep(database, name, vector, result)
             if flight is not None:
                 flight.refused = refused
