@@ -111,15 +111,13 @@ class Flights:
             if other is None or flight.began - other.began > self.longest_wait:
                 other = None
                 _put(self._flights, flight.key, flight, MOST_FLIGHTS)
-            elif other.ended is None and other.thread != flight.thread:
+            elif other.ended is None:
                 other.ended = threading.Event()
         if other is None:
             return flight if known < QUICK else self._among_processes(flight, known, deadline, has_landed)
         # The very same thread: an execute wrapper, or a signal's handler, runs the query that it is in.
-        if other.ended is None or other.thread == flight.thread:
-            return flight
-        until = deadline()
-        if until and other.ended.wait(until - time.monotonic()) and not other.gave_up:
+        until = 0.0 if other.thread == flight.thread else deadline()
+        if until and other.ended is not None and other.ended.wait(until - time.monotonic()) and not other.gave_up:
             return None
         flight.began = time.monotonic()
         return flight

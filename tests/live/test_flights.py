@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +20,8 @@ from tests.live.calls import add, add_atomically, eventually, names
 from tests.live.test_stores_end_to_end import SHARED, STORES
 from tests.shop.models import Author
 
+#: When it has missed
+JOIN = "before:ormcache.flights.Flights.join"
 QUERY = "before:ormcache.reads.CachedCompiler.read_uncached"
 #: Asked once by each reader, right before it begins to wait
 WAIT = "before:ormcache.reads.Read._wait_until"
@@ -93,6 +96,23 @@ def all_at_the_query(pool: ThreadPoolExecutor, number: int) -> tuple[list[Actor]
     return readers, arrivals
 
 
+def in_processes(other_process: Any, lead: str = "read", stops: Sequence[str] = ()) -> tuple[Any, list[Any]]:
+    """A leader at its query, and others that begin to wait just now: a process takes as long to start as a lease."""
+    leader = other_process.start(f"tests.live.test_flights.{lead}", stops=[JOIN, QUERY])
+    waiting = [other_process.start("tests.live.test_flights.read", stops=[JOIN, WAIT, *stops]) for _ in range(3)]
+    for process in (leader, *waiting):
+        process.wait_for(JOIN)
+    leader.go()
+    leader.wait_for(QUERY)
+    for process in waiting:
+        process.go()
+    for process in waiting:
+        process.wait_for(WAIT)
+    for process in waiting:
+        process.go()
+    return leader, waiting
+
+
 # One execution ------------------------------------------------------------------------
 
 
@@ -119,13 +139,7 @@ def test_threads(name, configure, pool):
 def test_processes(name, configure, other_process):
     configure(**STORES[name])
     add("A")
-    leader = other_process.start("tests.live.test_flights.read", stops=[QUERY])
-    leader.wait_for(QUERY)
-    waiting = [other_process.start("tests.live.test_flights.read", stops=[WAIT]) for _ in range(3)]
-    for process in waiting:
-        process.wait_for(WAIT)
-    for process in waiting:
-        process.go()
+    leader, waiting = in_processes(other_process)
     leader.go()
 
     assert leader.result() == [["A"], 1]
@@ -151,13 +165,7 @@ def test_threads_of_two_processes(other_process, pool):
 def test_a_leader_is_killed(name, configure, other_process):
     configure(**STORES[name])
     add("A")
-    leader = other_process.start("tests.live.test_flights.read", stops=[QUERY])
-    leader.wait_for(QUERY)
-    waiting = [other_process.start("tests.live.test_flights.read", stops=[WAIT]) for _ in range(3)]
-    for process in waiting:
-        process.wait_for(WAIT)
-    for process in waiting:
-        process.go()
+    leader, waiting = in_processes(other_process)
     leader.kill()
 
     found = [process.result() for process in waiting]
@@ -179,19 +187,14 @@ def test_the_query_raises(pool):
 
 def test_the_query_raises_in_another_process(other_process):
     add("A")
-    leader = other_process.start("tests.live.test_flights.fail", stops=[QUERY])
-    leader.wait_for(QUERY)
-    waiting = [other_process.start("tests.live.test_flights.read", stops=[WAIT, QUERY]) for _ in range(2)]
-    for process in waiting:
-        process.wait_for(WAIT)
-        process.go()
+    leader, waiting = in_processes(other_process, "fail", stops=[QUERY])
     leader.go()
 
     for process in waiting:
         process.wait_for(QUERY)
     for process in waiting:
         process.go()
-    assert [process.result() for process in waiting] == [[["A"], 1]] * 2
+    assert [process.result() for process in waiting] == [[["A"], 1]] * 3
 
 
 def test_a_result_is_refused(configure, pool):
@@ -350,11 +353,17 @@ def test_who_comes_after_a_write_does_not_take_the_flight_from_before(write, poo
 def test_nor_from_another_process(write, other_process, wal):
     add("A")
     after = QUERY.replace("before", "after")
-    leader = other_process.start("tests.live.test_flights.read", stops=[after])
+    leader = other_process.start("tests.live.test_flights.read", stops=[JOIN, after])
+    older = other_process.start("tests.live.test_flights.read", stops=[JOIN, WAIT])
+    leader.wait_for(JOIN)
+    older.wait_for(JOIN)
+    leader.go()
     leader.wait_for(after)
-    older = other_process.start("tests.live.test_flights.read", stops=[WAIT])
+    older.go()
     older.wait_for(WAIT)
     write("B")
+    older.go()
+    older.wait_for(JOIN)
     older.go()
 
     assert older.result() == [["A", "B"], 1]  # another vector: a flight of its own
