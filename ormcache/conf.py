@@ -50,6 +50,7 @@ class Config:
     on_outage: str
     store_timeout: float  # seconds, to connect and to read
     lease: float  # seconds
+    flight_wait: float  # seconds; 0: nobody waits for another's execution
     timeout: float | None  # seconds; None: until a write
     max_rows: int
     max_bytes: int
@@ -130,6 +131,7 @@ OPTIONS: dict[str, Option] = {
     "ON_OUTAGE": _one_of("proceed", "refuse"),
     "STORE_TIMEOUT": Option(0.25, "a positive number of seconds", _is_positive),
     "LEASE": Option(60, "a number of seconds, 1 or more", lambda value: _is_positive(value) and value >= 1),
+    "FLIGHT_WAIT": Option(5, "a number of seconds, 0 for not at all", lambda v: v == 0 or _is_positive(v)),
     "TIMEOUT": Option(None, "a positive number of seconds, or None for 'until a write'", _or_none(_is_positive)),
     "MAX_ROWS": Option(10_000, "a number of rows", _is_size),
     "MAX_BYTES": Option(2**20, "a number of bytes", _is_size),

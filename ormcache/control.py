@@ -70,8 +70,9 @@ def last_write(*models_or_tables: type[Model] | str, using: str | None = None) -
 def stats(using: str | None = None) -> dict[str, Any]:
     """What this process has counted: for one database, or for each by its alias.
 
-    ``hits``, ``misses``, ``kept`` and ``damaged`` entries, ``bypassed`` (reads that did not ask the cache) and
-    ``refused`` (results that were not kept) by reason; the reasons are those of :mod:`ormcache.reasons`.
+    ``hits``, ``misses``, ``kept`` and ``damaged`` entries, reads that ``waited`` while another ran their query,
+    ``bypassed`` (reads that did not ask the cache) and ``refused`` (results that were not kept) by reason; the reasons
+    are those of :mod:`ormcache.reasons`.
     """
     return counts.counts_of(using).snapshot() if using is not None else counts.everything()
 

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from typing import Any
 
-HITS, MISSES, KEPT, DAMAGED = "hits", "misses", "kept", "damaged"
+HITS, MISSES, KEPT, DAMAGED, WAITED = "hits", "misses", "kept", "damaged", "waited"
 
 
 class Counts:
@@ -36,7 +36,7 @@ class Counts:
     def snapshot(self) -> dict[str, Any]:
         with self._lock:
             return {
-                **{event: self._events[event] for event in (HITS, MISSES, KEPT, DAMAGED)},
+                **{event: self._events[event] for event in (HITS, MISSES, KEPT, DAMAGED, WAITED)},
                 **self._events,
                 "bypassed": dict(self._bypassed),
                 "refused": dict(self._refused),

@@ -16,6 +16,7 @@ from django.utils.crypto import salted_hmac
 from ormcache import keys
 from ormcache.catalog import ANYWHERE, EPOCH, SCHEMA, Catalog, Server, Standpoint, reader_of, split_neighbour
 from ormcache.conf import Config
+from ormcache.flights import Flights
 from ormcache.local import Local
 from ormcache.pending import Pending
 from ormcache.planning import Plan, Planner, blind_plan, needs_catalog
@@ -57,6 +58,7 @@ class Database:
         )
         #: the same, for what has to be known as it is now
         self._strict_stamps = Stamps(store.strict, identity)
+        self.flights = Flights(store, config.flight_wait)
         #: what the names of entries have in common
         self.namespace = keys.digest(b"entry", FORMAT, identity, config.scope, runtime.encode())
         self.epoch = self.stamps.slot(EPOCH)

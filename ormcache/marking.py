@@ -100,7 +100,8 @@ class Marking:
                     if more:
                         database.renew(more)
         except StoreUnavailable:
-            database.pending.add(marked.relations)
+            # Whether somebody has changed the schema meanwhile, so that more hangs on these, is not known then.
+            database.pending.add(marked.relations | EVERYTHING if asks_again else marked.relations)
         self.tell(marked.relations)
 
     def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:

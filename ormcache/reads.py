@@ -6,6 +6,7 @@ Mixed into whatever compiler the database's operations return for a SELECT. Ever
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import cache
 from itertools import chain
@@ -18,12 +19,16 @@ from ormcache import counts, keeping, keys, reasons, rows, signals
 from ormcache.catalog import EVERYTHING
 from ormcache.columns import ColumnsMixin, is_djangos
 from ormcache.database import Database
+from ormcache.flights import Flight
 from ormcache.local import Kept
 from ormcache.planning import Plan
 from ormcache.rows import Unreadable
 from ormcache.sql import reads_clock
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
+
+#: Flights that one read follows before it runs its query itself: where one write comes after the other, none helps it
+MOST_FOLLOWED = 3
 
 if TYPE_CHECKING:
     from django.db.models.sql.compiler import SQLCompiler as _Compiler
@@ -97,6 +102,11 @@ class CachedCompiler(_Compiler):
 
 class Read:
     """One execution of one SELECT."""
+
+    #: flights of others
+    _followed = 0
+    #: of all waiting for them, by time.monotonic; 0: it may not wait; None: it has not asked yet
+    _deadline: float | None = None
 
     def __init__(
         self, compiler: CachedCompiler, state: State, writes: Writes, result_type: Any, chunk_size: int
@@ -249,7 +259,7 @@ class Read:
     def _hit(self, result: Any, plan: Plan, compiled: Any) -> Any:
         state = self._state
         state.counts.count(counts.HITS)
-        if plan.worth is not None:
+        if plan.worth is not None and self._deadline is None:
             plan.worth.hit(time.perf_counter() - self._began)
         if signals.hit.receivers:
             signals.hit.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
@@ -257,42 +267,99 @@ class Read:
         return self._compiler.hit(shaped, compiled, self._result_type, self._chunk_size)
 
     def _miss(self, database: Database, plan: Plan, name: bytes, vector: bytes | None, compiled: Any) -> Any:
+        if vector is None:
+            return self._query(database, plan, name, None, compiled, reasons.MARKED)
+        refused = None
+        if self._writes.transaction.has_open_cursors:
+            refused = reasons.OPEN_CURSOR
+        elif database.server.replica:
+            refused = reasons.ON_REPLICA
+        flights = database.flights
+        # A result that will not be kept is nothing to wait for.
+        if refused is not None or not flights.longest_wait or self._followed == MOST_FOLLOWED:
+            return self._query(database, plan, name, vector, compiled, refused)
+        flight = flights.join(
+            name,
+            vector,
+            plan.statement.digest,
+            lambda: self._wait_until(flights.longest_wait),
+            lambda: database.stamps.has_news(name, plan.slots, vector),
+        )
+        if flight is None:
+            self._followed += 1
+            return self.run(*compiled)
+        try:
+            return self._query(database, plan, name, vector, compiled, None, flight)
+        finally:
+            flights.end(flight)
+
+    def _wait_until(self, longest: float) -> float:
+        """How long it may wait for other readers. Who may hold what their query needs must not."""
+        if self._deadline is None:
+            if self._writes.transaction.is_open or self._connection.allow_thread_sharing or _in_event_loop():
+                self._deadline = 0.0
+            else:
+                self._deadline = time.monotonic() + longest
+                self._state.counts.count(counts.WAITED)
+        return self._deadline
+
+    def _query(
+        self,
+        database: Database,
+        plan: Plan,
+        name: bytes,
+        vector: bytes | None,
+        compiled: Any,
+        refused: str | None,
+        flight: Flight | None = None,
+    ) -> Any:
+        """Run the query of a miss. ``refused``: why its result is not kept, if that is known."""
         state = self._state
         state.counts.count(counts.MISSES)
-        open_cursors = self._writes.transaction.has_open_cursors
         began = time.perf_counter()
         result = self._writes.reading(
             lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
         )
         took = time.perf_counter() - began
-        if vector is None:
-            state.counts.refused(reasons.MARKED)
-        elif open_cursors:
-            state.counts.refused(reasons.OPEN_CURSOR)
-        elif database.server.replica:
-            state.counts.refused(reasons.ON_REPLICA)
-        else:
-            self._keep(database, name, vector, result, took)
-        if plan.worth is not None:
+        if refused is not None:
+            state.counts.refused(refused)
+        elif vector is not None:
+            at_once = self._connected or (flight is not None and flight.claim is not None)
+            refused = self._keep(database, name, vector, result, took, at_once=at_once)
+            if flight is not None:
+                flight.refused = refused
+        if plan.worth is not None and self._deadline is None:
             plan.worth.missed(time.perf_counter() - self._began - took, took, retired=self._retired)
         if signals.missed.receivers:
             signals.missed.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
         return result
 
-    def _keep(self, database: Database, name: bytes, vector: bytes, result: Any, took: float) -> None:
+    def _keep(
+        self, database: Database, name: bytes, vector: bytes, result: Any, took: float, *, at_once: bool
+    ) -> str | None:
         many = self._result_type == MULTI
         flat = list(chain.from_iterable(result)) if many else result
         number = len(flat) if many else 1
-        refused = keeping.keep(database, name, vector, flat, number, took=took, at_once=self._connected)
+        refused = keeping.keep(database, name, vector, flat, number, took=took, at_once=at_once)
         if refused is None:
             self._state.counts.count(counts.KEPT)
         else:
             self._state.counts.refused(refused)
+        return refused
 
     def _share(self, database: Database, name: bytes, kept: Kept) -> None:
         refused = keeping.share(database, name, kept)
         if refused is not None:
             self._state.counts.refused(refused)
+
+
+def _in_event_loop() -> bool:
+    """Does this thread run an event loop, in which the other reader may be a task that waits for this one?"""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _reads_clock(param: Any) -> bool:

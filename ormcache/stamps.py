@@ -108,6 +108,14 @@ class Stamps:
             return Found(None, vector, held[0], damaged=True)
         return Found(data, vector, held[0], retired=data is None, expires=expires)
 
+    def has_news(self, entry: bytes, slots: Sequence[bytes], vector: bytes) -> bool:
+        """Would looking up an entry that was missed under ``vector`` come to another end by now?
+
+        Raises StoreUnavailable.
+        """
+        found = self.look_up(entry, slots)
+        return found.data is not None or found.vector != vector
+
     def keep(self, entry: bytes, vector: bytes, data: bytes, timeout: float | None) -> bool:
         """R6: keep a result under the vector that was read before its query ran.
 

@@ -1,12 +1,15 @@
 """What every store can do, and how all of them fail.
 
-A store holds two kinds of things under opaque byte names:
+A store holds three kinds of things under opaque byte names:
 
 * **slots**, one per relation: a *stamp* (17 bytes: ``b"S"``, 8 bytes of time, 8 random ones), or *marks* (``b"M"``
   followed by one 16-byte record per writer: its id and the end of its lease), or nothing;
-* **entries**, the encoded results of queries, which may be lost at any time.
+* **entries**, the encoded results of queries, which may be lost at any time;
+* **claims**, each the word of one process that runs a query for all others. They save work and decide nothing about
+  what is served: a store may lose them, or let two processes have one.
 
-The rules by which they are read and written (:mod:`ormcache.stamps`) need only the six operations of :class:`Store`.
+The rules by which slots and entries are read and written (:mod:`ormcache.stamps`) need only the first six operations of
+:class:`Store`; the other two are for claims (:mod:`ormcache.flights`).
 Every operation costs one round trip where the server has a way to do it in one.
 
 A subclass implements the underscored hooks and raises whatever its client raises; this class turns all of it
@@ -154,6 +157,21 @@ class Store:
         """Forget these entries."""
         self._guarded(self._remove, entries)
 
+    def claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
+        """Put ``owner`` under this name for ``seconds``, unless something that is alive is there. Returns what is then.
+
+        ``owner``: the claim is had, or the store has no room for it. Empty: somebody else's word ended just now. A
+        store that counts whole seconds rounds up.
+        """
+        return self._guarded(self._claim, name, owner, seconds)
+
+    def release(self, name: bytes, word: bytes, seconds: float) -> None:
+        """Put ``word`` in the place of a claim for ``seconds``, whatever is there.
+
+        It is for those who wait: they learn what became of it. Without room for the word, the claim may stay.
+        """
+        self._guarded(self._release, name, word, seconds)
+
     def close(self) -> None:
         """Give back connections, files and memory. The next operation opens them again."""
 
@@ -180,6 +198,12 @@ class Store:
         raise NotImplementedError
 
     def _remove(self, entries: Sequence[bytes]) -> None:
+        raise NotImplementedError
+
+    def _claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
+        raise NotImplementedError
+
+    def _release(self, name: bytes, word: bytes, seconds: float) -> None:
         raise NotImplementedError
 
     def _reset(self) -> None:

@@ -108,6 +108,16 @@ class DjangoStore(Store):
     def _remove(self, entries: Sequence[bytes]) -> None:
         self._cache.delete_many([_entry(entry) for entry in entries])
 
+    def _claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
+        cache = self._cache
+        key = _claimed(name)
+        if cache.add(key, owner, timeout=math.ceil(seconds)):
+            return owner
+        return _bytes(cache.get(key)) or b""
+
+    def _release(self, name: bytes, word: bytes, seconds: float) -> None:
+        self._cache.set(_claimed(name), word, timeout=math.ceil(seconds))
+
     def _change(self, slot: bytes, changed: Callable[[bytes | None], bytes]) -> None:
         """Replace the value of a slot by what ``changed`` makes of it, one writer at a time."""
         if self._keeps_nothing:
@@ -146,6 +156,10 @@ def _entry(name: bytes) -> str:
 
 def _slot(name: bytes) -> str:
     return "ormcache.s." + _text(name)
+
+
+def _claimed(name: bytes) -> str:
+    return "ormcache.c." + _text(name)
 
 
 def _text(name: bytes) -> str:

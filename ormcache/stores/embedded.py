@@ -24,6 +24,7 @@ from ormcache.stores.base import MARK, Store, last_lease_end, marks_of, with_mar
 from ormcache.stores.files import NOTICE, Files, default_folder, open_files
 
 NEVER = bytes(8)  # an entry begins with the microsecond of its expiry; this stands for none
+CLAIM = b"claim "  # before the names of claims, which live among the entries and as those do
 NEWER = b"newer"  # in the file of entries: which of the two generations is written to
 ATTEMPTS = 3  # at an operation that fails
 FULL_ATTEMPTS = 100  # at one that finds the file of slots full, a pause before each
@@ -84,6 +85,12 @@ class EmbeddedStore(Store):
 
     def _remove(self, entries: Sequence[bytes]) -> None:
         self._run(_remove, entries)
+
+    def _claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
+        return self._run(_claim, CLAIM + name, owner, _now() + int(seconds * 1e6))
+
+    def _release(self, name: bytes, word: bytes, seconds: float) -> None:
+        self._run(_put, CLAIM + name, (_now() + int(seconds * 1e6)).to_bytes(8, "big") + word)
 
     # What is open ---------------------------------------------------------------
 
@@ -244,12 +251,7 @@ def _put(files: Files, entry: bytes, value: bytes) -> bool:
         try:
             with files.entries.begin(write=True) as txn:
                 files.newer = newer = _newer(txn)
-                older, generation = files.generations[1 - newer], files.generations[newer]
-                txn.put(entry, value, db=generation)
-                txn.delete(entry, db=older)
-                state = txn.stat(generation)
-                if state["leaf_pages"] + state["overflow_pages"] + state["branch_pages"] > files.limit:
-                    _turn(files, txn)
+                _write(files, txn, newer, entry, value)
                 txn.commit()
         except _FULL:
             if not _make_room(files, newer):
@@ -257,6 +259,39 @@ def _put(files: Files, entry: bytes, value: bytes) -> bool:
         else:
             return True
     return False
+
+
+def _claim(files: Files, name: bytes, owner: bytes, end: int) -> bytes:
+    held, _ = _look_up(files, name, ())
+    if held is not None:
+        return held  # as whoever polls is told most of the time, without keeping writers out
+    for _ in range(ATTEMPTS):
+        newer = files.newer
+        try:
+            with files.entries.begin(write=True) as txn:
+                files.newer = newer = _newer(txn)
+                for generation in files.generations:
+                    value = txn.get(name, None, generation)
+                    if value is not None and int.from_bytes(value[:8], "big") > _now():
+                        return value[8:]
+                _write(files, txn, newer, name, end.to_bytes(8, "big") + owner)
+                txn.commit()
+        except _FULL:
+            if not _make_room(files, newer):
+                break
+        else:
+            break
+    return owner
+
+
+def _write(files: Files, txn: lmdb.Transaction[bytes], newer: int, entry: bytes, value: bytes) -> None:
+    """Put a value into the newer generation, and turn if that is full then."""
+    older, generation = files.generations[1 - newer], files.generations[newer]
+    txn.put(entry, value, db=generation)
+    txn.delete(entry, db=older)
+    state = txn.stat(generation)
+    if state["leaf_pages"] + state["overflow_pages"] + state["branch_pages"] > files.limit:
+        _turn(files, txn)
 
 
 def _make_room(files: Files, newer: int) -> bool:

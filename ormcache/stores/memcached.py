@@ -154,6 +154,15 @@ class MemcachedStore(Store):
         for server, part in self._in_parts([_entry(entry) for entry in entries]):
             server.run(Link.delete, part)
 
+    def _claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
+        key = _claimed(name)
+        found = self._server(key).run(Link.add, [New(key, owner, self._lasting(seconds))])
+        return found.get(key, (owner, b""))[0]  # no room: everybody's
+
+    def _release(self, name: bytes, word: bytes, seconds: float) -> None:
+        key = _claimed(name)
+        self._server(key).run(Link.put, New(key, word, self._lasting(seconds)))
+
     def _reset(self) -> None:
         self.close()
 
@@ -169,9 +178,7 @@ class MemcachedStore(Store):
 
         def new(name: bytes, value: bytes | None) -> New:
             value = changed(value)
-            # memcached's second begins when it likes, so one that is asked to keep something for n keeps it n-1 to n.
-            marked = marks_of(value)
-            return New(name, value, self._expiry(math.ceil((last_lease_end(value) - now) / 1e6) + 1) if marked else 0)
+            return New(name, value, self._lasting((last_lease_end(value) - now) / 1e6) if marks_of(value) else 0)
 
         names = {_slot(slot) for slot in slots}
         watched = set() if watch is None else {_slot(watch)}
@@ -179,6 +186,13 @@ class MemcachedStore(Store):
         for server, part in self._in_parts([*(names | watched)]):
             seen |= server.run(_change_on, writer, names.intersection(part), watched.intersection(part), new)
         return None if watch is None else seen.get(_slot(watch), NOTHING)[0]
+
+    def _lasting(self, seconds: float) -> int:
+        """What to ask for to have something kept for so long, or up to two seconds longer.
+
+        memcached's second begins when it likes, so one that is asked to keep something for n keeps it n-1 to n.
+        """
+        return self._expiry(math.ceil(seconds) + 1)
 
     def _expiry(self, seconds: int) -> int:
         return seconds if seconds <= LONGEST_RELATIVE else int(self._wall_clock()) + seconds
@@ -240,6 +254,10 @@ def _entry(name: bytes) -> bytes:
 
 def _slot(name: bytes) -> bytes:
     return b"ormcache:s:" + _text(name)
+
+
+def _claimed(name: bytes) -> bytes:
+    return b"ormcache:c:" + _text(name)
 
 
 def _text(name: bytes) -> bytes:

@@ -64,6 +64,7 @@ class Link:
         self._facts = facts
         self.entries = b"ormcache:" + digest + b":e:"
         self.slots = b"ormcache:" + digest + b":s:"
+        self.claims = b"ormcache:" + digest + b":c:"
 
     def call(self, *command: bytes) -> Any:
         """The reply to one command; raises what the server answers with if that is an error."""
@@ -199,6 +200,12 @@ class RedisStore(Store):
         if entries:
             self._run(_remove, entries)
 
+    def _claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
+        return self._run(_claim, name, owner, seconds)
+
+    def _release(self, name: bytes, word: bytes, seconds: float) -> None:
+        self._run(_release, name, word, seconds)
+
     def _reset(self) -> None:
         self._idle.clear()
 
@@ -251,7 +258,7 @@ def _fill(link: Link, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None
 
 
 def _put(link: Link, entry: bytes, value: bytes, timeout: float | None) -> bool:
-    expiry = () if timeout is None else (b"PX", b"%d" % max(1, int(timeout * 1000)))
+    expiry = () if timeout is None else (b"PX", _milliseconds(timeout))
     try:
         link.call(b"SET", link.entries + entry, value, *expiry)
     except ResponseError as error:
@@ -275,6 +282,30 @@ def _settle(link: Link, slots: Sequence[bytes], writer: bytes, stamp: bytes, wat
 
 def _remove(link: Link, entries: Sequence[bytes]) -> None:
     link.call(b"DEL", *[link.entries + entry for entry in entries])
+
+
+def _claim(link: Link, name: bytes, owner: bytes, seconds: float) -> bytes:
+    key = link.claims + name
+    try:
+        # Not SET with NX and GET, which needs Redis 7; and not GET, to which a value of another type is an error.
+        claimed, (held,) = link.call_many([(b"SET", key, owner, b"NX", b"PX", _milliseconds(seconds)), (b"MGET", key)])
+    except ResponseError as error:
+        if not _is_full(error):
+            raise
+        return owner
+    return owner if claimed else held or b""
+
+
+def _release(link: Link, name: bytes, word: bytes, seconds: float) -> None:
+    try:
+        link.call(b"SET", link.claims + name, word, b"PX", _milliseconds(seconds))
+    except ResponseError as error:
+        if not _is_full(error):
+            raise
+
+
+def _milliseconds(seconds: float) -> bytes:
+    return b"%d" % max(1, int(seconds * 1000))
 
 
 def _is_full(error: ResponseError) -> bool:

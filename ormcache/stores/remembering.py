@@ -44,6 +44,12 @@ class RememberingStore(Store):
     def remove(self, entries: Sequence[bytes]) -> None:
         self._store.remove(entries)
 
+    def claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
+        return self._store.claim(name, owner, seconds)
+
+    def release(self, name: bytes, word: bytes, seconds: float) -> None:
+        self._store.release(name, word, seconds)
+
     # After the call, also one that raises: a process sees its own writes, whatever its other threads have read
     # meanwhile. Before it, because nobody need be told any longer what is about to be untrue.
 

@@ -25,7 +25,8 @@ MOST_SCHEDULES = 400
 
 
 @pytest.fixture(autouse=True)
-def _points(monkeypatch):
+def _points(monkeypatch, configure):
+    configure(FLIGHT_WAIT=0)  # who waits for another reader stands nowhere, and decides nothing about what is served
     with actors.points(monkeypatch):
         yield
     assert leftovers() == []

@@ -274,8 +274,9 @@ def test_forgotten_under_a_reader(store, forget, point, write):
 
 
 @pytest.mark.parametrize("point", ["before mark", "after mark", "before settle"])
-def test_forgotten_under_a_writer(store, forget, point, write):
+def test_forgotten_under_a_writer(store, forget, point, write, configure):
     """The loss of a mark lets readers be one write behind, until the writer settles and no longer."""
+    configure(FLIGHT_WAIT=0)  # the second reader is not to wait for the first one, who stands still
     genres()
     slow = Actor(names).to("before put")
     writer = Actor(lambda: write("A")).to(point)

@@ -354,3 +354,87 @@ def test_forks_while_threads_are_at_work(store: Store) -> None:
         for thread in threads:
             thread.join()
     assert problems == []
+
+
+# Claims ---------------------------------------------------------------------------
+
+
+def test_the_first_one_has_the_claim(store: Store) -> None:
+    claim, other = names(2)
+    first, second = os.urandom(16), os.urandom(16)
+    assert store.claim(claim, first, 60) == first
+    assert store.claim(claim, second, 60) == first
+    assert store.claim(claim, first, 60) == first
+    assert store.claim(other, second, 60) == second
+
+
+def test_a_word_takes_the_place_of_a_claim(store: Store) -> None:
+    claimed, unclaimed = names(2)
+    owner = os.urandom(16)
+    store.claim(claimed, owner, 60)
+    for name_ in (claimed, unclaimed):
+        store.release(name_, b"landed", 60)
+        assert store.claim(name_, owner, 60) == b"landed"
+
+
+def test_claims_have_names_of_their_own(store: Store) -> None:
+    same = name()
+    first = stamp()
+    assert store.claim(same, b"owner", 60) == b"owner"
+    assert store.look_up(same, [same]) == (None, [None])
+    store.put(same, b"rows", None)
+    store.fill([same], first)
+    assert store.claim(same, b"other", 60) == b"owner"
+    store.remove([same])
+    store.release(same, b"word", 60)
+    assert store.look_up(same, [same]) == (None, [first])
+
+
+@pytest.mark.parametrize("length", [1, 60, 200])
+def test_claims_take_any_bytes_for_a_name(store: Store, length: int) -> None:
+    one, other = b"\x00" + os.urandom(length - 1), b"\xff" + os.urandom(length - 1)
+    assert store.claim(one, b"one", 60) == b"one"
+    assert store.claim(other, b"other", 60) == b"other"
+    assert store.claim(one, b"third", 60) == b"one"
+
+
+def test_a_claim_that_nobody_releases_runs_out(store: Store) -> None:
+    claim, long = names(2)
+    began = time.monotonic()
+    store.claim(claim, b"dead", 1)
+    store.claim(long, b"alive", 3600)
+    assert store.claim(claim, b"next", 1) == b"dead"
+    eventually(lambda: store.claim(claim, b"next", 60) == b"next", within=6)
+    assert time.monotonic() - began > 0.95
+    assert store.claim(claim, b"third", 60) == b"next"
+    assert store.claim(long, b"third", 60) == b"alive"
+
+
+def test_a_word_runs_out(store: Store) -> None:
+    claim = name()
+    store.claim(claim, b"owner", 3600)
+    store.release(claim, b"word", 1)
+    assert store.claim(claim, b"next", 60) == b"word"
+    eventually(lambda: store.claim(claim, b"next", 60) == b"next", within=6)
+
+
+def test_of_many_that_claim_at_once_one_does(store: Store, kind: str) -> None:
+    if kind == "django, file":
+        pytest.skip("its add() is not atomic")
+    for _ in range(20):
+        claim = name()
+        start = threading.Barrier(4)
+        answers: list[tuple[bytes, bytes]] = []
+
+        def one(owner: bytes, claim: bytes = claim, start: threading.Barrier = start, answers: Any = answers) -> None:
+            start.wait(30)
+            answers.append((owner, store.claim(claim, owner, 60)))
+
+        threads = [threading.Thread(target=one, args=[os.urandom(16)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert len(answers) == 4
+        assert len({holder for _, holder in answers}) == 1
+        assert len([owner for owner, holder in answers if owner == holder]) == 1

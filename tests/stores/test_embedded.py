@@ -179,6 +179,18 @@ def test_old_entries_go_when_it_is_full_and_stamps_stay(make: Callable[..., Embe
     assert store.look_up(None, slots)[1] == [old] * 50
 
 
+def test_claims_of_leaders_that_died_go_as_entries_do(make: Callable[..., EmbeddedStore], folder: Path) -> None:
+    store = make(max_size=8 * MIB)
+    first, entry, value = name(), name(), os.urandom(2000)
+    assert store.claim(first, b"dead", 3600) == b"dead"
+    for _ in range(4000):
+        store.claim(name(), os.urandom(16), 3600)
+        assert store.put(entry, value, None)
+        store.put(name(), value, None)
+    assert used(folder) <= 8 * MIB
+    assert store.claim(first, b"next", 3600) == b"next"
+
+
 def test_room_is_found_for_values_of_all_sizes_again_and_again(
     make: Callable[..., EmbeddedStore], folder: Path
 ) -> None:

@@ -280,6 +280,9 @@ def test_a_full_server_refuses_no_settle_and_no_mark(make: Make, small_server: M
         else:
             pytest.fail("it is never full")
     assert store.available
+    assert store.claim(name(), b"owner", 60) == b"owner"
+    store.release(name(), b"word", 60)
+    assert store.available
     # A mark needs more room than the stamp that it replaces once it holds some writers.
     writers = [writer() for _ in range(40)]
     for who in writers:

@@ -95,7 +95,7 @@ def test_a_server_that_hangs_costs_one_timeout_then_nothing(hasty: RedisStore, s
     assert hasty.available
 
 
-@pytest.mark.parametrize("operation", ["fill", "put", "mark", "settle", "remove"])
+@pytest.mark.parametrize("operation", ["fill", "put", "mark", "settle", "remove", "claim", "release"])
 def test_every_operation_gives_up_after_the_timeout(
     hasty: RedisStore, server: Server, clock: Clock, operation: str
 ) -> None:
@@ -105,6 +105,8 @@ def test_every_operation_gives_up_after_the_timeout(
         "mark": lambda: hasty.mark([name()], writer(), 60),
         "settle": lambda: hasty.settle([name()], writer(), stamp()),
         "remove": lambda: hasty.remove([name()]),
+        "claim": lambda: hasty.claim(name(), b"owner", 60),
+        "release": lambda: hasty.release(name(), b"word", 60),
     }
     hasty.look_up(None, [name()])
     server.pause()
@@ -347,6 +349,8 @@ def test_a_full_server_refuses_no_settle_and_no_mark(store: RedisStore, raw: Any
     raw.config_set("maxmemory", 1)
     who = writer()
     assert store.put(name(), b"rows", None) is False
+    assert store.claim(name(), b"owner", 60) == b"owner"  # nobody is to wait for what cannot be told
+    store.release(name(), b"word", 60)
     assert store.fill([empty], stamp()) == [None]
     store.mark([marked], who, 60)
     store.settle([settled], who, stamp())
@@ -381,6 +385,13 @@ def test_foreign_values_of_other_types_are_nothing(store: RedisStore, raw: Any) 
     store.settle([slot], who, new)
     store.put(entry, b"rows", None)
     assert store.look_up(entry, [slot]) == (b"rows", [new])
+    store.claim(entry, b"owner", 60)
+    for key in raw.keys("ormcache:*:c:*"):
+        raw.delete(key)
+        raw.rpush(key, "a list")
+    assert store.claim(entry, b"owner", 60) == b""
+    store.release(entry, b"word", 60)
+    assert store.claim(entry, b"owner", 60) == b"word"
 
 
 def test_stamps_never_expire_and_marks_do(store: RedisStore, raw: Any) -> None:
@@ -439,6 +450,8 @@ def test_operations_take_one_command(store: RedisStore, raw: Any) -> None:
         (lambda: store.mark(slots, who, 60, slots[0])): ["EVALSHA"],
         (lambda: store.settle(slots, who, stamp())): ["EVALSHA"],
         (lambda: store.put(entry, b"rows", 5)): ["SET"],
+        (lambda: store.claim(entry, b"owner", 5)): ["SET", "MGET"],
+        (lambda: store.release(entry, b"word", 5)): ["SET"],
         (lambda: store.fill(slots, stamp())): ["SETNX"] * 4 + ["MGET"],
     }.items():
         assert commands(call) in (expected, questions + expected)

@@ -47,7 +47,7 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-columns  counts  local  pending  planning  selection  switch  values
+columns  counts  flights  local  pending  planning  selection  switch  values
 session
 database  tenants
 keeping
