@@ -44,7 +44,7 @@ def puts(monkeypatch):
 
 @pytest.fixture
 def auto(configure, monkeypatch):
-    configure(SHARE="auto")
+    configure(SHARE="auto", FLIGHT_WAIT=0)
     monkeypatch.setattr(keeping, "WORTH", NEVER)
     Author.objects.create(name="Ada")
 
@@ -69,6 +69,16 @@ def test_what_was_not_goes_there_at_once(auto, puts, monkeypatch):
 
 def test_what_needed_a_connection_was_not_cheap(auto, puts):
     connection.close()
+    names()
+    assert puts == [None]
+
+
+def test_what_other_processes_may_wait_for_goes_there_at_once(auto, configure, puts):
+    """The first run of a text in a process, of which nobody knows how long it takes, is claimed for all."""
+    configure(FLIGHT_WAIT=5)
+    names()
+    assert puts == [None]
+    Author.objects.create(name="Grace")
     names()
     assert puts == [None]
 
