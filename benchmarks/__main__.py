@@ -28,7 +28,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", dest="size", action="store_const", const="quick", help="the same as --size quick")
+    parser.add_argument(
+        "--quick", dest="size", action="store_const", const="quick", default="full", help="the same as --size quick"
+    )
     parser.add_argument("--size", choices=list(SIZES), default="full", help="tiny only shows that everything works")
     parser.add_argument("--candidates", nargs="+", default=[], metavar="PATTERN", help="besides plain; default: all")
     parser.add_argument("--workloads", nargs="+", default=[], metavar="PATTERN", help="default: all")

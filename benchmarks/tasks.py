@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
+from django.core.signals import setting_changed
 from django.db import connection
 
 from benchmarks import calls
@@ -68,6 +70,12 @@ def measure(function: str, times: int) -> dict[str, float]:
     for _ in range(times):
         work()
     return {"wall": time.perf_counter() - wall, "application": time.process_time() - cpu, "calls": times}
+
+
+def adapt(on: bool) -> None:
+    """ormcache: may it leave alone what does not pay? The setting of a running process."""
+    settings.ORMCACHE = {**settings.ORMCACHE, "ADAPTIVE": on}
+    setting_changed.send(sender=None, setting="ORMCACHE", value=settings.ORMCACHE, enter=True)
 
 
 def close_connection() -> None:

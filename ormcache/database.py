@@ -35,6 +35,7 @@ V = TypeVar("V")
 #: kept of a text that is longer than this many characters.
 MOST_STATEMENTS = 4096
 MOST_PLANS = 16_384
+MOST_SLOTS = 64  # of one write whose slots are remembered
 LONGEST_TEXT = 65_536
 
 
@@ -74,6 +75,7 @@ class Database:
         self._plans: dict[tuple[str, Standpoint], Plan] = {}
         self._closures: dict[tuple[frozenset[str], Standpoint], frozenset[str]] = {}  # of the catalog
         self._slots: dict[str, bytes] = {}
+        self._slots_of: dict[frozenset[str], tuple[bytes, ...]] = {}
         self._planner: Planner | None = None  # with the catalog
         self._outdated = False  # the schema has changed since the catalog was read
         self._catalog_version: bytes | None = None  # the schema slot's value before the catalog was read
@@ -239,6 +241,15 @@ class Database:
             name = self._slots[relation] = self.stamps.slot(bare, identity)
         return name
 
+    def slots_of(self, relations: frozenset[str]) -> tuple[bytes, ...]:
+        """In an order that all processes share."""
+        slots = self._slots_of.get(relations)
+        if slots is None:
+            slots = tuple(map(self.slot, sorted(relations)))
+            if len(relations) <= MOST_SLOTS:
+                _put(self._slots_of, relations, slots, MOST_STATEMENTS)
+        return slots
+
     def renew(self, relations: frozenset[str]) -> None:
         """Retire what depends on these, now or as soon as the store answers."""
         try:
@@ -247,7 +258,7 @@ class Database:
             self.pending.add(relations)
 
     def _renew(self, relations: frozenset[str]) -> None:
-        self.stamps.renew([self.slot(relation) for relation in sorted(relations)])
+        self.stamps.renew(self.slots_of(relations))
 
 
 def _put(memo: dict[K, V], key: K, value: V, most: int) -> None:

@@ -5,10 +5,11 @@ vector: rows that somebody began to read under an older one can be older than wh
 a flight is under way waits, a bounded time, and then looks up as any reader does: nothing goes from hand to hand, so
 a follower is served what the store would serve to anybody, or nothing.
 
-In one process a flight is an object in a dict. Among processes it is a *claim* in the store, two round trips, which a
-query must be worth: one that took less than ``QUICK`` the last times is not claimed, and so runs at most once in each
-process. Whoever waits for another process's claim polls it. A claim ends with its lease, so that where the leader was
-killed one of those who wait takes over.
+A query that is over at once is not worth that: each of its readers runs it. In one process a flight is an object in a
+dict. Among processes it is a *claim* in the store, two round trips, which a query must be worth: one that took less
+than ``QUICK`` the last times is not claimed, and so runs at most once in each process. Whoever waits for another
+process's claim polls it. A claim ends with its lease, so that where the leader was killed one of those who wait takes
+over.
 
 When a result cannot be kept, waiting for it is in vain. Then all who wait run the query at once, not one after the
 other, and the next readers of that text do not wait at all, until a result of it was kept again.
@@ -31,6 +32,7 @@ from ormcache.stores.base import Store, StoreUnavailable
 K = TypeVar("K")
 V = TypeVar("V")
 
+TRIVIAL = 0.002  # seconds; a query that takes less is over before waiting for it could save anything
 QUICK = 0.02  # seconds; a query that takes less is not claimed among processes
 FIRST_PAUSE = 0.001  # seconds between two looks at another process's claim; it doubles up to the longest
 LONGEST_PAUSE = 0.025
@@ -85,6 +87,11 @@ class Flights:
         #: digest of a text → seconds that it took, None: its last result was not kept
         self._known: dict[bytes, float | None] = {}
 
+    def pays(self, text: bytes) -> bool:
+        """May it be worth waiting for another reader's execution of this text?"""
+        known = self._known.get(text, math.inf)
+        return self.longest_wait > 0 and (known is None or known >= TRIVIAL)
+
     def join(
         self,
         name: bytes,
@@ -126,7 +133,7 @@ class Flights:
         """The leader is done with it."""
         took = time.monotonic() - flight.began
         if flight.refused != "":
-            self._learn(flight.text, took, flight.refused)
+            self.learn(flight.text, took, flight.refused)
         kept = flight.refused is None
         self._close(flight, gave_up=not kept)
         if flight.claim is not None:
@@ -138,14 +145,15 @@ class Flights:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def _learn(self, text: bytes, took: float, refused: str | None) -> None:
-        if refused == reasons.STORE_AWAY:
-            return
+    def learn(self, text: bytes, took: float, refused: str | None) -> None:
+        """A query of this text has run for so many seconds; ``refused``: why its result was not kept."""
         before = self._known.get(text)
+        if refused == reasons.STORE_AWAY or (before is not None and before < TRIVIAL and took < TRIVIAL):
+            return  # as nearly always
         if refused is not None:
             known = None
-        elif before is not None and took < QUICK and before < QUICK:
-            return  # as nearly always
+        elif before is not None and max(took, before) < QUICK and (took < TRIVIAL) == (before < TRIVIAL):
+            return
         else:
             # One quick answer among slow ones does not make a text quick.
             known = max(took, (before or 0.0) / 2)

@@ -18,7 +18,7 @@ OVERHEAD = 600
 #: What a row weighs, and a value's place in it, bytes
 ROW, PLACE = 56, 8
 #: Of a larger result about so many rows are weighed, evenly spread, and the others taken to be like them
-SAMPLE = 10
+SAMPLE = 5
 
 
 @dataclass(slots=True)

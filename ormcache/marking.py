@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,7 +31,7 @@ class Marked:
     """Relations that are marked for one writer, or could not be."""
 
     relations: frozenset[str]
-    slots: list[bytes]
+    slots: tuple[bytes, ...]
     writer: bytes | None  # None: the store was away
 
 
@@ -73,12 +73,12 @@ class Marking:
         """W3. Raises WriteRefused."""
         if SCHEMA in relations:
             relations |= EVERYTHING
-        slots = slots_of(database, relations)
+        slots = database.slots_of(relations)
         try:
             writer, version = database.stamps.mark(slots, watch=database.schema)
             more = self._more(database, relations, version)
             if more:
-                added = slots_of(database, more)
+                added = database.slots_of(more)
                 database.stamps.mark_more(added, writer)
                 relations, slots = relations | more, slots + added
         except StoreUnavailable as error:
@@ -131,7 +131,3 @@ class Marking:
             signals.invalidated.send_robust(
                 sender=self._connection.__class__, using=self._connection.alias, relations=own
             )
-
-
-def slots_of(database: Database, relations: Iterable[str]) -> list[bytes]:
-    return [database.slot(relation) for relation in sorted(relations)]

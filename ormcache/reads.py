@@ -276,7 +276,7 @@ class Read:
             refused = reasons.ON_REPLICA
         flights = database.flights
         # A result that will not be kept is nothing to wait for.
-        if refused is not None or not flights.longest_wait or self._followed == MOST_FOLLOWED:
+        if refused is not None or self._followed == MOST_FOLLOWED or not flights.pays(plan.statement.digest):
             return self._query(database, plan, name, vector, compiled, refused)
         flight = flights.join(
             name,
@@ -328,6 +328,8 @@ class Read:
             refused = self._keep(database, name, vector, result, took, at_once=at_once)
             if flight is not None:
                 flight.refused = refused
+            else:
+                database.flights.learn(plan.statement.digest, took, refused)
         if plan.worth is not None and self._deadline is None:
             plan.worth.missed(time.perf_counter() - self._began - took, took, retired=self._retired)
         if signals.missed.receivers:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ormcache import reasons
 from ormcache.catalog import ANYTHING, ANYWHERE, EPOCH, EVERYTHING, SCHEMA, is_pseudo
 from ormcache.database import LONGEST_TEXT, Database
-from ormcache.marking import Marking, slots_of
+from ormcache.marking import Marking
 from ormcache.planning import Plan
 from ormcache.sql import Effect, SessionChange, analyse, collapsed
 from ormcache.sql.vocabulary import REPEATABLE
@@ -162,7 +162,7 @@ class Writes:
         if self.transaction.is_open:
             self.transaction.dirty |= relations
         try:
-            database.stamps.renew(slots_of(database, relations))
+            database.stamps.renew(database.slots_of(relations))
         except StoreUnavailable:
             database.pending.add(relations)
             raise

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 import ormcache
-from ormcache import reasons
+from ormcache import flights, reasons
 from ormcache.reads import MOST_FOLLOWED
 from ormcache.stores.base import Store
 from tests.live import actors
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.timeout(30)
 @pytest.fixture(autouse=True)
 def _points(monkeypatch, configure):
     configure(FLIGHT_WAIT=FOR_EVER)
+    monkeypatch.setattr(flights, "TRIVIAL", 0)  # these tests' queries are quick
     with actors.points(monkeypatch):
         yield
     connections.close_all()
@@ -400,6 +401,31 @@ def test_where_writes_follow_one_another_a_reader_runs_its_query_at_last(pool):
 
     arrival.result()  # the last leader still stands there
     assert reader.finish() == leaders[-1].finish() == ["0", "1", "2", "A"]
+
+
+def test_nobody_waits_for_a_query_that_is_over_at_once(monkeypatch):
+    monkeypatch.setattr(flights, "TRIVIAL", 60)
+    add("A")
+    names()
+    add("B")
+    leader = Actor(names).to("before query")
+
+    assert read() == [["A", "B"], 1]
+    leader.finish()
+
+
+def test_a_query_that_was_and_is_no_more(monkeypatch, pool):
+    monkeypatch.setattr(flights, "TRIVIAL", 60)
+    add("A")
+    names()
+    monkeypatch.setattr(flights, "TRIVIAL", 0)
+    add("B")
+    names()
+    add("C")
+    leader = Actor(names).to("before query")
+    (answer,) = followers(pool, 1)
+    leader.finish()
+    assert answer.result() == [["A", "B", "C"], 0]
 
 
 def test_a_cheap_text_asks_the_store_for_nothing(monkeypatch):
