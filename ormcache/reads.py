@@ -205,9 +205,10 @@ class Read:
                 or not database.is_settled(found.epoch)
             ):
                 local.drop(name)
-                kept, self._retired = None, True
-                if found.vector is not None:
+                # What this process has not shared, nobody else is likely to have shared since it was retired.
+                if found.vector is not None and kept.shared:
                     found = stamps.look_up(name, plan.slots)
+                kept, self._retired = None, True
             # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
             current = True if found.vector is None else database.is_current(plan, found.epoch)
             if current is None:
@@ -331,7 +332,7 @@ class Read:
             else:
                 database.flights.learn(plan.statement.digest, took, refused)
         if plan.worth is not None and self._deadline is None:
-            plan.worth.missed(time.perf_counter() - self._began - took, took, retired=self._retired)
+            plan.worth.missed(time.perf_counter() - self._began - took, took, retired=self._retired, vector=vector)
         if signals.missed.receivers:
             signals.missed.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
         return result

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 logger = logging.getLogger("ormcache")
 
-#: After so many hits and retired results it is time to judge ...
-WINDOW = 128
-#: ... and after so many look-ups, whatever came of them. First reads of results that nobody had asked for before say
-#: nothing for long: that is how a cache fills.
+#: After so many hits and misses that writes have made it is time to judge ...
+WINDOW = 64
+#: ... and after so many look-ups, whatever came of them. Misses between which nobody writes say nothing for long: that is
+#: how a cache fills.
 LONG_WINDOW = 8192
 FIRST_REST, LONGEST_REST = 10.0, 320.0  # seconds for which a statement is left alone; doubled each time in a row
 SMOOTHING = 8  # the time of a query is the mean of about so many
@@ -29,15 +29,15 @@ class Judgement:
 
     hits: int
     misses: int
-    retired: int  # of the misses: something was there, and a write had retired it
+    retired: int  # of the misses: a write had come before, since the last look-up or the last result
     saved: float  # seconds: what the hits would have taken the database
     spent: float  # seconds that the cache took
     until: float  # seconds since the epoch
 
     def __str__(self) -> str:
         return (
-            f"{self.hits} hits saved {self.saved * 1e3:.1f} ms and {self.misses} misses, {self.retired} of them of"
-            f" results that a write had retired, made that cost {self.spent * 1e3:.1f} ms"
+            f"{self.hits} hits saved {self.saved * 1e3:.1f} ms and {self.misses} misses, {self.retired} of them"
+            f" after a write, made that cost {self.spent * 1e3:.1f} ms"
         )
 
 
@@ -58,6 +58,7 @@ class Worth:
         "_rest",
         "_retired",
         "_until",
+        "_vector",
         "judgement",
     )
 
@@ -68,6 +69,7 @@ class Worth:
         self._query_time: float | None = None  # seconds, a mean
         self._rest = FIRST_REST
         self._until = 0.0  # a time of time.monotonic
+        self._vector: bytes | None = None  # at the last miss
         self._begin()
 
     def _begin(self) -> None:
@@ -87,11 +89,13 @@ class Worth:
         if self._hits + self._retired >= WINDOW:
             self._judge(self._lost)
 
-    def missed(self, took: float, query: float, *, retired: bool) -> None:
+    def missed(self, took: float, query: float, *, retired: bool, vector: bytes | None) -> None:
         """A result came from the database in ``query`` seconds; the cache took other ``took`` seconds in vain.
 
-        ``retired``: it had one, which a write has retired.
+        ``retired``: it had one, which a write has retired. ``vector``: the stamps of its relations, None for a mark.
         """
+        retired = retired or vector is None or (self._vector is not None and self._vector != vector)
+        self._vector = vector or self._vector
         mean = self._query_time
         self._query_time = query if mean is None else mean + (query - mean) / SMOOTHING
         if retired:

@@ -21,7 +21,7 @@ def clock(monkeypatch):
 
 def misses(asked: Worth, number: int, *, retired: bool, took: float = 50e-6, query: float = QUERY) -> None:
     for _ in range(number):
-        asked.missed(took, query, retired=retired)
+        asked.missed(took, query, retired=retired, vector=b"same")
 
 
 def hits(asked: Worth, number: int, took: float = 40e-6) -> None:
@@ -43,17 +43,17 @@ def test_hits_that_save_more_than_the_rest_costs(clock):
     asked = Worth()
     misses(asked, WINDOW * 3 // 4, retired=True)
     hits(asked, WINDOW // 4)
-    assert not asked.rests  # 32 * 160 us saved, 96 * 50 us lost
+    assert not asked.rests  # 16 * 160 us saved, 48 * 50 us lost
     assert asked.judgement is None
 
 
 def test_hits_that_save_less(clock):
     asked = Worth()
-    misses(asked, WINDOW - 16, retired=True)
-    hits(asked, 16)
+    misses(asked, WINDOW - 8, retired=True)
+    hits(asked, 8)
     assert asked.rests
-    assert (asked.judgement.hits, asked.judgement.retired) == (16, WINDOW - 16)
-    assert asked.judgement.saved == pytest.approx(16 * QUERY)
+    assert (asked.judgement.hits, asked.judgement.retired) == (8, WINDOW - 8)
+    assert asked.judgement.saved == pytest.approx(8 * QUERY)
 
 
 def test_a_query_that_is_quicker_than_the_store(clock):
@@ -125,4 +125,15 @@ def test_the_time_of_a_query_is_followed(clock):
 def test_a_judgement_says_why():
     asked = Worth()
     misses(asked, WINDOW, retired=True)
-    assert str(asked.judgement).startswith("0 hits saved 0.0 ms and 128 misses, 128 of them")
+    assert str(asked.judgement).startswith("0 hits saved 0.0 ms and 64 misses, 64 of them")
+
+
+@pytest.mark.parametrize("vectors", [[None] * WINDOW, [bytes([number]) for number in range(WINDOW + 1)]])
+def test_first_reads_between_writes_are_as_good_as_retired(clock, vectors):
+    """Nothing was there, but what had been there would have been retired."""
+    asked = Worth()
+    for vector in vectors[:-1]:
+        asked.missed(50e-6, QUERY, retired=False, vector=vector)
+    assert not asked.rests
+    asked.missed(50e-6, QUERY, retired=False, vector=vectors[-1])
+    assert asked.rests
