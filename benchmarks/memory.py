@@ -24,7 +24,8 @@ def run(suite: Suite) -> dict[str, Any]:
                 continue
             suite.say(f"memory of {suite.size.memory_entries:,} entries of {shape}: {candidate.title}")
             try:
-                found[shape][candidate.name] = _one(suite, candidate, shape)
+                with suite.configured(SHARE="always"):
+                    found[shape][candidate.name] = _one(suite, candidate, shape)
             except WorkerError as error:
                 found[shape][candidate.name] = {"failed": explain(error)}
     return found

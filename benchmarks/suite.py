@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.candidates import CANDIDATES, REFERENCE, Candidate
@@ -12,6 +13,7 @@ from benchmarks.servers import TEMPLATE, Bench
 from benchmarks.sizes import Size
 from benchmarks.worker import Worker, WorkerError, WorkerGone, environment_for
 from benchmarks.workloads import Workload
+from ormcache.conf import OPTIONS
 
 Say = Callable[[str], None]
 
@@ -151,16 +153,21 @@ class Suite:
         """
         if workload.group != "misses":
             return self._measure(workload)
-        self._adapt(on=False)
-        try:
+        with self.configured(ADAPTIVE=False):
             return self._measure(workload)
-        finally:
-            self._adapt(on=True)
 
-    def _adapt(self, *, on: bool) -> None:
-        for candidate in self.candidates:
-            if candidate.is_ours:
-                self.worker(candidate).call("benchmarks.tasks.adapt", on=on)
+    @contextmanager
+    def configured(self, **keys: Any) -> Iterator[None]:
+        """Settings for the first processes of the candidates of ormcache."""
+        ours = [candidate for candidate in self.candidates if candidate.is_ours]
+        for candidate in ours:
+            self.worker(candidate).call("benchmarks.tasks.configure", **keys)
+        try:
+            yield
+        finally:
+            for candidate in ours:
+                before = {key: OPTIONS[key].default for key in keys}
+                self.worker(candidate).call("benchmarks.tasks.configure", **before)
 
     def _measure(self, workload: Workload) -> dict[str, Any]:
         checks: dict[str, dict[str, Any]] = {}

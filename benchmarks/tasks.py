@@ -72,9 +72,9 @@ def measure(function: str, times: int) -> dict[str, float]:
     return {"wall": time.perf_counter() - wall, "application": time.process_time() - cpu, "calls": times}
 
 
-def adapt(on: bool) -> None:
-    """ormcache: may it leave alone what does not pay? The setting of a running process."""
-    settings.ORMCACHE = {**settings.ORMCACHE, "ADAPTIVE": on}
+def configure(**keys: Any) -> None:
+    """Settings of ormcache for a running process."""
+    settings.ORMCACHE = {**settings.ORMCACHE, **keys}
     setting_changed.send(sender=None, setting="ORMCACHE", value=settings.ORMCACHE, enter=True)
 
 

@@ -49,6 +49,10 @@ class CursorMixin(_Cursor):
                 self.cursor = _Fetched(self.cursor)
         return self.cursor
 
+
+class ClosedMixin(_Cursor):
+    """SQLite: an unfinished SELECT of an open cursor holds the snapshot that it began with."""
+
     def close(self) -> None:
         # Django's own wrapper has no close() and leaves it to __getattr__, which super() does not ask.
         close = getattr(super(), "close", None) or self.cursor.close
@@ -56,12 +60,6 @@ class CursorMixin(_Cursor):
             close()
         finally:
             self.db.ormcache_writes.closed(self)
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = super().__getattr__(name)
-        if name in _COPYING:
-            return partial(_COPYING[name], self, attribute)
-        return attribute
 
 
 class _Fetched:
@@ -149,12 +147,23 @@ class _Copying:
 
 def watched(cursor: Any) -> Any:
     """The backend's own cursor wrapper, with whatever it holds, as one of the class that watches."""
-    cursor.__class__ = _watching(cursor.__class__)
+    cursor.__class__ = _watching(cursor.__class__, cursor.cursor.__class__, cursor.db.vendor)
     cursor.db.ormcache.cursor_made()
     return cursor
 
 
 @cache
-def _watching(cursor: Any) -> type[Any]:
-    """The class of a cursor wrapper with the watching in front; its constructor stays ``(cursor, db)``."""
-    return type(cursor.__name__, (CursorMixin, cursor), {"__module__": cursor.__module__})
+def _watching(cursor: Any, inner: Any, vendor: str) -> type[Any]:
+    """The class of a cursor wrapper around such a driver's cursor with the watching in front.
+
+    Its constructor stays ``(cursor, db)``. It has methods of the driver's only where the driver has them: programs ask.
+    """
+    names = [name for name in _COPYING if hasattr(inner, name) and not hasattr(cursor, name)]
+    copying = {name: _passing(name, _COPYING[name]) for name in names}
+    front = (ClosedMixin, CursorMixin) if vendor == "sqlite" else (CursorMixin,)
+    return type(cursor.__name__, (*front, cursor), {"__module__": cursor.__module__, **copying})
+
+
+def _passing(name: str, run: Callable[..., Any]) -> property:
+    """A method of the driver's cursor, with the watching around it."""
+    return property(lambda cursor: partial(run, cursor, getattr(cursor.cursor, name)))

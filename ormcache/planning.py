@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ormcache import reasons
-from ormcache.catalog import ANYTHING, EPOCH, Catalog, Scope, is_pseudo
+from ormcache.catalog import ANYTHING, EPOCH, SCHEMA, Catalog, Scope, is_pseudo
 from ormcache.sql import Effect, Statement, analyse
 from ormcache.sql.vocabulary import REPEATABLE
 from ormcache.worth import Worth
@@ -25,6 +25,7 @@ class Plan:
     unknown: frozenset[str]  # written names that the catalog does not know, folded
     unfollowed: bool  # running it may set anything in the session
     quiet: bool  # running it changes neither rows nor the session nor the transaction
+    plain: bool  # running it changes rows of known relations and nothing else
     catalog: Catalog | None  # that it was made from
     worth: Worth | None = None  # does caching it pay? None: that is not asked
 
@@ -68,6 +69,9 @@ class Planner:
             or scope.writing_sets_session(written)
         )
         kept = self.kept(written)
+        changes_rows_only = (
+            statement.effect in _QUIET and not unfollowed and statement.session is None and statement.creates is None
+        )
         return Plan(
             statement,
             obstacle,
@@ -76,7 +80,8 @@ class Planner:
             kept,
             unknown,
             unfollowed,
-            quiet=statement.effect in _QUIET and not kept and not unfollowed and statement.session is None,
+            quiet=changes_rows_only and not kept,
+            plain=changes_rows_only and statement.effect is Effect.WRITE and not unknown and SCHEMA not in kept,
             catalog=self.catalog,
             worth=None if obstacle or any(map(self._pinned, relations)) else Worth(" ".join(sorted(relations))),
         )
@@ -136,7 +141,16 @@ def blind_plan(sql: str, vendor: str) -> Plan:
     safe = safe and statement.calls <= REPEATABLE[vendor]
     written = frozenset() if safe else ANYTHING
     return Plan(
-        statement, reasons.UNIDENTIFIED, frozenset(), (), written, frozenset(), not safe, quiet=False, catalog=None
+        statement,
+        reasons.UNIDENTIFIED,
+        frozenset(),
+        (),
+        written,
+        frozenset(),
+        not safe,
+        quiet=False,
+        plain=False,
+        catalog=None,
     )
 
 

@@ -67,9 +67,16 @@ class Writes:
             if statement.effect is Effect.TRANSACTION:
                 return self.control.run(execute, statement)
         plan = self._plan(database, sql, cursor)
-        if plan.quiet and state.vendor != "sqlite" and not plan.statement.commits and not state.session.hides:
-            transaction.ran = True
-            return execute()
+        if state.vendor != "sqlite" and not plan.statement.commits and not state.session.hides:
+            if plan.quiet:
+                transaction.ran = True
+                return execute()
+            if plan.plain and not state.elsewhere and not transaction.unsure:
+                transaction.ran = True
+                if not transaction.is_open:
+                    return self._marking.around(database, execute, plan.written, statement=True)
+                transaction.dirty |= plan.written
+                return execute()
         if plan.effect is Effect.TRANSACTION:
             return self.control.run(execute, plan.statement)
         transaction.ran = True
