@@ -119,7 +119,7 @@ class Read:
         self._chunk_size = chunk_size
         self._began = time.perf_counter()
         self._retired = False  # was there a result that a write had retired?
-        self._connected = False  # did it need a connection that was not there? Then it was not cheap
+        self._connecting = 0.0  # seconds that it took to make a connection, as the database would have without a cache
         self._replans = False  # has it been planned anew because the schema had changed?
 
     def run(self, sql: str, params: Any) -> Any:
@@ -235,8 +235,9 @@ class Read:
             self._damaged(database, name)
         if self._connection.connection is None:
             # The query needs a connection now, and that may begin with another session than the last one did.
+            began = time.perf_counter()
             self._connection.ensure_connection()
-            self._connected = True
+            self._connecting = time.perf_counter() - began
             return self.run(*compiled)
         self._retired = self._retired or found.retired
         return self._miss(database, plan, name, found.vector, compiled)
@@ -321,11 +322,11 @@ class Read:
         result = self._writes.reading(
             lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
         )
-        took = time.perf_counter() - began
+        took = time.perf_counter() - began + self._connecting
         if refused is not None:
             state.counts.refused(refused)
         elif vector is not None:
-            at_once = self._connected or (flight is not None and flight.claim is not None)
+            at_once = self._connecting > 0 or (flight is not None and flight.claim is not None)
             refused = self._keep(database, name, vector, result, took, at_once=at_once)
             if flight is not None:
                 flight.refused = refused

@@ -83,8 +83,7 @@ class Worth:
 
     def hit(self, took: float) -> None:
         """A result came from the cache in so many seconds."""
-        # One that had to wait for the processor says little about the others.
-        self._hit_time += took if self._query_time is None else min(took, 2 * self._query_time)
+        self._hit_time += self._usual(took)
         self._hits += 1
         if self._hits + self._retired >= WINDOW:
             self._judge(self._lost)
@@ -98,6 +97,7 @@ class Worth:
         self._vector = vector or self._vector
         mean = self._query_time
         self._query_time = query if mean is None else mean + (query - mean) / SMOOTHING
+        took = self._usual(took)
         if retired:
             self._lost += took
             self._retired += 1
@@ -108,6 +108,10 @@ class Worth:
             self._judge(self._lost)
         elif self._hits + self._retired + self._cold >= LONG_WINDOW:
             self._judge(self._lost + self._lost_cold)
+
+    def _usual(self, took: float) -> float:
+        """One that had to wait for the processor, or for the catalog, says little about the others."""
+        return took if self._query_time is None else min(took, 2 * self._query_time)
 
     def _judge(self, lost: float) -> None:
         if self._query_time is None:

@@ -6,10 +6,10 @@ import datetime
 import logging
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 import ormcache
-from ormcache import worth
+from ormcache import reads, worth
 from tests.live.reading import stats
 from tests.shop.models import Author
 
@@ -94,3 +94,19 @@ def test_a_result_that_was_retired_in_the_store_counts_as_retired(judged, config
     write_and_read(3)
     with queries(1):
         names()
+
+
+def test_what_a_read_had_to_connect_for_is_time_of_the_database(judged, monkeypatch):
+    """By a clock that goes on while connecting only."""
+    told, now = [], [0.0]
+    names()
+    Author.objects.update(name="1")
+    connection.close()
+
+    wrapper = type(connections["default"])
+    connect = wrapper.connect
+    monkeypatch.setattr(wrapper, "connect", lambda self: now.append(now[-1] + 5) or connect(self))
+    monkeypatch.setattr(reads.time, "perf_counter", lambda: now[-1])
+    monkeypatch.setattr(worth.Worth, "missed", lambda self, took, query, **more: told.append((took, query)))
+    names()
+    assert told == [(0, 5)]

@@ -79,6 +79,13 @@ def test_one_hit_that_had_to_wait_decides_nothing(clock):
     assert not asked.rests
 
 
+def test_one_miss_that_had_to_wait_decides_nothing(clock):
+    asked = Worth()
+    misses(asked, 1, retired=True, took=5.0)
+    hits(asked, WINDOW - 1)
+    assert not asked.rests
+
+
 def test_a_cache_that_fills_is_left_in_peace(clock):
     asked = Worth()
     misses(asked, LONG_WINDOW - 2, retired=False)
