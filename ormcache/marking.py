@@ -5,8 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.db import OperationalError
 
@@ -26,8 +25,7 @@ class WriteRefused(OperationalError):
     """The store cannot be told of a write and ``ON_OUTAGE`` is ``"refuse"``: nothing was committed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Marked:
+class Marked(NamedTuple):
     """Relations that are marked for one writer, or could not be."""
 
     relations: frozenset[str]

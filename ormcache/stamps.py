@@ -15,7 +15,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ormcache.keys import digest
 from ormcache.rows import Unreadable, mac, verified
@@ -43,8 +43,7 @@ def time_of(stamp: bytes) -> float:
     return int.from_bytes(stamp[1:9], "big") / 1e6
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a look-up brought.
 
     ``data``: the encoded result if it may be served. ``vector``: the stamps to keep a result under that is read from
