@@ -599,7 +599,7 @@ def test_sentinel_leads_to_the_primary_and_to_the_next_one(
     configuration = tmp_path / "sentinel.conf"
     configuration.write_text(
         f"port {port}\ndir {tmp_path}\nsentinel monitor site {server.host} {server.port} 1\n"
-        "sentinel down-after-milliseconds site 500\nsentinel failover-timeout site 5000\n"
+        "sentinel down-after-milliseconds site 3000\nsentinel failover-timeout site 5000\n"
     )
     sentinel = started([str(program), str(configuration), "--sentinel"], port)
     try:
