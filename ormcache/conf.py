@@ -54,6 +54,7 @@ class Config:
     timeout: float | None  # seconds; None: until a write
     max_rows: int
     max_bytes: int
+    compress: int  # bytes from which on results are; 0: never
     local_size: int  # bytes; 0: none
     share: str
     adaptive: bool
@@ -135,6 +136,7 @@ OPTIONS: dict[str, Option] = {
     "TIMEOUT": Option(None, "a positive number of seconds, or None for 'until a write'", _or_none(_is_positive)),
     "MAX_ROWS": Option(10_000, "a number of rows", _is_size),
     "MAX_BYTES": Option(2**20, "a number of bytes", _is_size),
+    "COMPRESS": Option(0, "a number of bytes, 0 for never", _is_size),
     "LOCAL_SIZE": Option(32 * 2**20, "a number of bytes, 0 for none", _is_size),
     "SHARE": _one_of(*SHARES),
     "ADAPTIVE": Option(True, "True or False", _is_bool),

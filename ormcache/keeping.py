@@ -81,6 +81,8 @@ def _put(
         data = rows.encode(result, plain=plain)
     except Unencodable:
         return reasons.UNENCODABLE
+    if 0 < database.config.compress <= len(data):
+        data = rows.compress(data)
     if len(data) > database.config.max_bytes:
         return reasons.TOO_LARGE
     try:

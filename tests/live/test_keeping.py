@@ -193,3 +193,35 @@ def test_what_another_hand_has_put_into_the_store_is_served_and_not_copied(auto,
     with queries(0):
         assert names() == ["Ada"]
     assert len(connection.ormcache.database.local) == 0
+
+
+def test_large_results_are_compressed_where_that_is_wished(configure, monkeypatch, queries):
+    configure(SHARE="always", LOCAL_SIZE=0, COMPRESS=500, MAX_BYTES=2000)
+    packed = []
+    compress = rows.compress
+    monkeypatch.setattr(rows, "compress", lambda data: packed.append(len(data)) or compress(data))
+    Author.objects.bulk_create(Author(name="a" * 100) for _ in range(100))
+    names()
+    with queries(0):
+        assert names() == ["a" * 100] * 100
+    assert Author.objects.count() == 100
+    (length,) = packed
+    assert length > 2000
+
+
+def test_what_was_kept_here_alone_and_is_retired_is_not_looked_for_elsewhere(auto, monkeypatch):
+    asked = []
+    look_up = Store.look_up
+    monkeypatch.setattr(
+        Store, "look_up", lambda self, entry, slots: asked.append(entry is not None) or look_up(self, entry, slots)
+    )
+    names()
+    Author.objects.update(name="1")
+    asked.clear()
+    names()
+    assert asked == [False]
+    names()  # it is shared now
+    Author.objects.update(name="2")
+    asked.clear()
+    names()
+    assert asked == [False, True]

@@ -11,7 +11,9 @@ from django.db import connection, connections, transaction
 from django.test import override_settings
 
 from ormcache import reasons
+from ormcache.catalog import EVERYTHING
 from ormcache.marking import WriteRefused
+from ormcache.stores.base import Store, StoreUnavailable
 from tests.live import actors
 from tests.live.actors import Actor
 from tests.live.calls import add, add_atomically, eventually, genres, is_cached, leftovers, names, run
@@ -140,6 +142,24 @@ def test_lost_after_the_settling(server, store, how, write):
         assert not pending()
     eventually(lambda: is_cached(names))
     assert all_agree() == ["A"]
+
+
+def test_a_statement_that_could_not_be_settled_may_have_written_what_a_new_trigger_writes(store, monkeypatch):
+    """Somebody may have changed the schema while it waited for a lock, and nobody can be asked any more."""
+    add("0")
+    settle = Store.settle
+
+    def lost(self, *args):
+        raise StoreUnavailable("lost")
+
+    for write, everything in ((add, True), (add_atomically, False)):
+        monkeypatch.setattr(Store, "settle", lost)
+        write("1")
+        assert (pending() >= EVERYTHING) is everything
+        assert pending()
+        monkeypatch.setattr(Store, "settle", settle)
+        connection.ormcache.database.pending.retry()
+        assert not pending()
 
 
 def test_what_waits_is_read_past_the_cache_as_soon_as_the_store_is_back(server, store):

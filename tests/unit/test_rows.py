@@ -13,6 +13,7 @@ import ipaddress
 import os
 import pickle
 import uuid
+import zlib
 import zoneinfo
 from collections import OrderedDict
 from typing import NamedTuple
@@ -407,3 +408,38 @@ def test_signatures():
     ):
         with pytest.raises(rows.Unreadable):
             rows.verified(*wrong)
+
+
+# Compressed --------------------------------------------------------------------------------------
+
+
+def test_compressed_results_come_back():
+    result = [(number, "a title", D("1.50"), datetime.datetime(2020, 1, 1, tzinfo=BERLIN)) for number in range(1000)]
+    data = rows.encode(result)
+    packed = rows.compress(data)
+    assert len(packed) < len(data) / 2
+    assert typed(rows.decode(packed)) == typed(result)
+
+
+def test_what_would_not_get_smaller_stays_as_it_is():
+    data = rows.encode([(1,)])
+    assert rows.compress(data) == data
+
+
+@pytest.mark.parametrize("length", [1, 2, 10, -10, -1])
+def test_compressed_and_cut_off(length):
+    packed = rows.compress(rows.encode([("a" * 10_000,)]))
+    with pytest.raises(rows.Unreadable):
+        rows.decode(packed[:length])
+
+
+def test_compressed_poison():
+    with pytest.raises(rows.Unreadable):
+        rows.decode(rows.COMPRESSED + zlib.compress(pickle.dumps(print)))
+
+
+def test_what_claims_to_be_larger_than_any_result(monkeypatch):
+    packed = rows.compress(rows.encode([("a" * 100_000,)]))
+    monkeypatch.setattr(rows, "MOST_DECOMPRESSED", 50_000)
+    with pytest.raises(rows.Unreadable):
+        rows.decode(packed)
