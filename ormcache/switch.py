@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from typing import Any, TypeVar
+
+from asgiref.sync import iscoroutinefunction
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +34,7 @@ class disabled(ContextDecorator):  # noqa: N801  # used like a function, as cont
         _disabled.reset(self._tokens.pop())
 
     def __call__(self, func: F) -> F:
-        if asyncio.iscoroutinefunction(func):
+        if iscoroutinefunction(func):
 
             @functools.wraps(func)
             async def within(*args: Any, **kwargs: Any) -> Any:

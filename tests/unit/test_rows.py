@@ -12,6 +12,7 @@ import importlib
 import ipaddress
 import os
 import pickle
+import re
 import uuid
 import zlib
 import zoneinfo
@@ -144,7 +145,9 @@ def typed(value):
 
 
 @pytest.mark.parametrize(
-    "value", [*VALUES, *postgresql(), *psycopg2()], ids=lambda value: f"{type(value).__name__} {value!r}"[:40]
+    "value",
+    [*VALUES, *postgresql(), *psycopg2()],
+    ids=lambda value: f"{type(value).__name__} {re.sub('0x[0-9a-f]+', '', repr(value))}"[:40],
 )
 def test_round_trip(value):
     for result in ([(value,)], [(1, value, value), ("x", None, value)], (value, 1)):
