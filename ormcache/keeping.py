@@ -40,7 +40,7 @@ def keep(
         return reasons.UNENCODABLE
     weight = weigh(result)
     expires = None if config.timeout is None else time.time() + config.timeout
-    here = found.immutable and weight < database.local.largest
+    here = found.immutable and database.local.fits(weight, vector)
     quick = took < WORTH * (PER_RESULT + PER_VALUE * found.cells)
     waits = here and quick and not at_once and config.share == "auto" and weight <= config.max_bytes
     if not waits:
@@ -63,7 +63,7 @@ def share(database: Database, name: bytes, kept: Kept) -> str | None:
 
 def copy(database: Database, name: bytes, found: Found, result: Any) -> None:
     """A result that came from the store is kept here too, if all of its values are immutable."""
-    if not database.local.largest or found.vector is None:
+    if not database.config.local_size or found.vector is None:
         return
     try:
         looked = rows.content(result)

@@ -42,10 +42,9 @@ class Local:
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
         self._weight = 0
 
-    @property
-    def largest(self) -> int:
-        """What a result may weigh, bytes: a quarter of the room."""
-        return self._size // 4
+    def fits(self, weight: int, vector: bytes) -> bool:
+        """Is a result of this weight to be kept? What takes more than a quarter of the room is not."""
+        return weight + OVERHEAD + len(vector) <= self._size // 4
 
     def get(self, name: bytes) -> Kept | None:
         kept = self._kept.get(name)
@@ -56,13 +55,10 @@ class Local:
         return kept
 
     def put(self, name: bytes, rows: Any, vector: bytes, *, expires: float | None, weight: int, shared: bool) -> None:
-        """Keep ``rows``, which weigh so many bytes, until ``expires``, seconds since the epoch (None: until a write).
-
-        What is larger than :attr:`largest` is not kept.
-        """
-        weight += OVERHEAD + len(vector)
-        if weight > self.largest:
+        """Keep ``rows``, of so many bytes, until ``expires``, seconds since the epoch (None: until a write)."""
+        if not self.fits(weight, vector):
             return
+        weight += OVERHEAD + len(vector)
         with self._lock:
             self._drop(name)
             self._kept[name] = Kept(rows, vector, expires, weight, shared)

@@ -89,8 +89,9 @@ def test_always(auto, configure, puts):
     assert puts == [None]
 
 
-def test_what_no_process_can_keep_goes_there_at_once(auto, configure, puts):
-    configure(LOCAL_SIZE=0)
+@pytest.mark.parametrize("size", [0, 1000, 2400])
+def test_what_no_process_can_keep_goes_there_at_once(auto, configure, puts, size):
+    configure(LOCAL_SIZE=size)
     names()
     names()
     assert puts == [None]
