@@ -18,7 +18,7 @@ logger = logging.getLogger("ormcache")
 WINDOW = 64
 #: ... and after so many look-ups, whatever came of them. Misses between which nobody writes say nothing for long: that
 #: is how a cache fills.
-LONG_WINDOW = 8192
+LONG_WINDOW = 131_072
 FIRST_REST, LONGEST_REST = 10.0, 320.0  # seconds for which a statement is left alone; doubled each time in a row
 SMOOTHING = 8  # the time of a query is the mean of about so many
 
