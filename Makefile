@@ -36,7 +36,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
 
 demo: $(DEMO_VENV)/.installed
-	@$(DEMO_VENV)/bin/python docs/demo/run.py
+	@$(DEMO_VENV)/bin/python -B docs/demo/run.py
 
 test: $(VENV)/.installed $(if $(PYTHON_NEWEST),$(VENV_NEWEST)/.installed) servers
 ifeq ($(PYTHON_NEWEST),)

@@ -44,7 +44,7 @@ class ColumnsMixin(_Compiler):
         if with_col_aliases or not _selects_whole_rows(query):
             return super().get_select(with_col_aliases=with_col_aliases)
         model: Any = query.model
-        memo: dict[Any, Columns] = self.connection.ormcache.columns  # type: ignore[attr-defined]
+        memo: dict[Any, Columns] = self.connection.ormcache.columns  # type: ignore[attr-defined]  # it is one of ours
         fields, table = model._meta.concrete_fields, query.base_table
         kept = memo.get(model)
         if kept is not None and kept.fields is fields and kept.table == table:

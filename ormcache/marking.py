@@ -86,10 +86,13 @@ class Marking:
         return Marked(relations, slots, writer)
 
     def settle(self, database: Database, marked: Marked, *, asks_again: bool = False) -> None:
-        """W5. What the store does not take waits until it does."""
+        """W5. What the store does not take waits until it does.
+
+        Unless the store has said that nobody has changed the schema, more may hang on the relations: then it is all.
+        """
         try:
             if marked.writer is None:
-                database.stamps.renew(marked.slots)
+                database.stamps.renew(database.slots_of(marked.relations | EVERYTHING))
             else:
                 watch = database.schema if asks_again and SCHEMA not in marked.relations else None
                 version = database.stamps.settle(marked.slots, marked.writer, watch)
@@ -98,8 +101,8 @@ class Marking:
                     if more:
                         database.renew(more)
         except StoreUnavailable:
-            # Whether somebody has changed the schema meanwhile, so that more hangs on these, is not known then.
-            database.pending.add(marked.relations | EVERYTHING if asks_again else marked.relations)
+            complete = marked.writer is not None and not asks_again
+            database.pending.add(marked.relations if complete else marked.relations | EVERYTHING)
         self.tell(marked.relations)
 
     def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:

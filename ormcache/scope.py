@@ -6,18 +6,15 @@ there it takes :func:`ormcache.middleware.request_scope`.
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable
-from contextlib import ContextDecorator
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.core.signals import request_finished, request_started
 
-F = TypeVar("F", bound=Callable[..., Any])
+from ormcache.decorating import AnyDecorator
 
 #: Seconds after which a request that nobody has ended, or that takes so long, begins to remember anew
 LONGEST = 60.0
@@ -62,7 +59,7 @@ _current: ContextVar[Scope | None] = ContextVar("ormcache_scope", default=None)
 current_scope = _current.get
 
 
-class as_request(ContextDecorator):  # noqa: N801  # used like a function, as contextlib's own are
+class as_request(AnyDecorator):  # noqa: N801  # used like a function, as contextlib's own are
     """Let this block, or the decorated function, count as one request for the consistency level ``"request"``.
 
     For tasks and commands. Works for threads, for asyncio tasks and as a decorator of coroutines. Inside a request, it
@@ -85,21 +82,6 @@ class as_request(ContextDecorator):  # noqa: N801  # used like a function, as co
         if scope is not None:
             scope.end()
             _current.set(None)
-
-    def __call__(self, func: F) -> F:
-        if iscoroutinefunction(func):
-
-            @functools.wraps(func)
-            async def within(*args: Any, **kwargs: Any) -> Any:
-                with as_request():
-                    return await func(*args, **kwargs)
-
-            return within  # type: ignore[return-value]
-        return super().__call__(func)
-
-    def _recreate_cm(self) -> as_request:
-        # One decorated function may run in many threads at once.
-        return as_request()
 
 
 def _begin() -> Scope:

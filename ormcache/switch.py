@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
-from typing import Any, TypeVar
 
-from asgiref.sync import iscoroutinefunction
-
-F = TypeVar("F", bound=Callable[..., Any])
+from ormcache.decorating import AnyDecorator
 
 #: True inside ``disabled()``; every thread and every asyncio task has its own value
 _disabled: ContextVar[bool] = ContextVar("ormcache_disabled", default=False)
@@ -18,7 +12,7 @@ _disabled: ContextVar[bool] = ContextVar("ormcache_disabled", default=False)
 is_disabled = _disabled.get
 
 
-class disabled(ContextDecorator):  # noqa: N801  # used like a function, as contextlib's own are
+class disabled(AnyDecorator):  # noqa: N801  # used like a function, as contextlib's own are
     """Read from the database inside this block, or in the decorated function, and keep none of the results.
 
     Writes are told to the store as ever. Works for threads, for asyncio tasks and as a decorator of coroutines.
@@ -32,18 +26,3 @@ class disabled(ContextDecorator):  # noqa: N801  # used like a function, as cont
 
     def __exit__(self, *exc_info: object) -> None:
         _disabled.reset(self._tokens.pop())
-
-    def __call__(self, func: F) -> F:
-        if iscoroutinefunction(func):
-
-            @functools.wraps(func)
-            async def within(*args: Any, **kwargs: Any) -> Any:
-                with disabled():
-                    return await func(*args, **kwargs)
-
-            return within  # type: ignore[return-value]
-        return super().__call__(func)
-
-    def _recreate_cm(self) -> disabled:
-        # One decorated function may run in many threads at once.
-        return disabled()

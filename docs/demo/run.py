@@ -11,13 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.dont_write_bytecode = True  # the demo leaves nothing behind, so what follows is imported only now
-
-from blacklist import show_blacklist  # noqa: E402
-from freshness import show_freshness  # noqa: E402
-from pages import compare_pages  # noqa: E402
-from process import PLAIN, Site, SiteFailed  # noqa: E402
-from screen import Checks, line, progress, title  # noqa: E402
+from blacklist import show_blacklist
+from freshness import show_freshness
+from pages import compare_pages
+from process import PLAIN, Site, SiteFailed
+from screen import Checks, line, progress, title
 
 
 def main():

@@ -1,9 +1,9 @@
 """The only doors to a cache.
 
-``base`` says what a store is; ``embedded`` (with ``files``), ``redis`` (with ``redis_scripts``), ``memcached`` (with
-``memcached_link``) and ``django`` are the four there are; ``idle`` keeps connections between two calls. ``near`` (with
-``push`` and ``resp``) and ``request`` stand in front of one of the four and answer from memory what the settings allow.
-Importing this package imports no client library.
+``base`` says what a store is; ``embedded`` (with ``files``), ``redis`` (with ``redis_address``, ``redis_link`` and
+``redis_scripts``), ``memcached`` (with ``memcached_link``) and ``django`` are the four there are; ``idle`` keeps
+connections between two calls. ``near`` (with ``push`` and ``resp``) and ``request`` stand in front of one of the four
+and answer from memory what the settings allow. Importing this package imports no client library.
 """
 
 from __future__ import annotations

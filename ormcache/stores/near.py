@@ -32,7 +32,8 @@ from collections.abc import Callable, Sequence
 from ormcache.conf import Config
 from ormcache.stores.base import FIRST_BACK_OFF, LONGEST_BACK_OFF, is_stamp
 from ormcache.stores.push import NotTracked, PushLink
-from ormcache.stores.redis import RedisStore, way_to_connect
+from ormcache.stores.redis import RedisStore
+from ormcache.stores.redis_address import way_to_connect
 from ormcache.stores.remembering import RememberingStore
 
 logger = logging.getLogger("ormcache")

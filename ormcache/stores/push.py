@@ -23,7 +23,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ormcache.stores.redis import Link
+from ormcache.stores.redis_link import Link
 from ormcache.stores.resp import Incomplete, Push, Refusal, pack, parse
 
 #: Seconds that the server keeps our own key after it was set the last time

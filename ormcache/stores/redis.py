@@ -3,153 +3,29 @@
 The alias says how to connect (TLS, password, database, socket, Sentinel). Its client is not used: ours talks over
 connections of its own, with its own timeouts, no retries and plain bytes, which halves the time of a hit.
 
-**Incarnation.** A Redis can come back with old data: restarted from a snapshot, or failed over to a replica that had
-missed the last stamps. So every key begins with a digest of the server's run id and replication id, asked for on every
-new connection, and again, in the same round trip as a command, when the last answer is older than ``ASK_AGAIN``. That
-also notices a primary that was made a replica without closing its connections, and one that refuses to write:
-whoever cannot mark must not go on reading either.
-
 Leases and their ends are times of the server's own clock.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar, TypeVarTuple
+from typing import ClassVar, TypeVar, TypeVarTuple
 
 import redis
-from django.core.cache import caches
-from django.core.exceptions import ImproperlyConfigured
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
-from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.exceptions import ResponseError
 
 from ormcache.conf import Config
-from ormcache.stores.base import Store, StoreUnavailable
+from ormcache.stores.base import Store
 from ormcache.stores.idle import Idle
-from ormcache.stores.redis_scripts import DIGESTS, MARK, SETTLE
+from ormcache.stores.redis_address import way_to_connect
+from ormcache.stores.redis_link import Link, LinkLost
+from ormcache.stores.redis_scripts import MARK, SETTLE
 
-ASK_AGAIN = 0.1  # seconds
 OUT_OF_MEMORY = "OOM"
-
-#: Who are you? DEL of nothing: a command that a server refuses whenever it refuses to write.
-QUESTIONS: Sequence[Sequence[bytes]] = ((b"INFO", b"server"), (b"INFO", b"replication"), (b"DEL", b"ormcache:"))
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
-
-
-class LinkLost(Exception):
-    """The connection was closed, or leads to another incarnation than the keys that were used; try on a new one."""
-
-
-class Link:
-    """One connection, and the beginnings of the keys on the server that it reaches."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self._asked = -math.inf
-        connection.connect()
-        try:
-            facts = self._ask()
-        except BaseException:
-            self.close()
-            raise
-        digest = hashlib.blake2b(b"".join(facts), digest_size=8).hexdigest().encode()
-        self._facts = facts
-        self.entries = b"ormcache:" + digest + b":e:"
-        self.slots = b"ormcache:" + digest + b":s:"
-        self.claims = b"ormcache:" + digest + b":c:"
-
-    def call(self, *command: bytes) -> Any:
-        """The reply to one command; raises what the server answers with if that is an error."""
-        if time.monotonic() - self._asked >= ASK_AGAIN:
-            return self._call_and_ask([command])[0]
-        self._connection.send_packed_command((_packed(command),), check_health=False)
-        return self._connection.read_response(disable_decoding=True)
-
-    def call_many(self, commands: Sequence[Sequence[bytes]]) -> list[Any]:
-        """The replies to all commands, sent at once. An error among them is raised when all have been read."""
-        if time.monotonic() - self._asked >= ASK_AGAIN:
-            return self._call_and_ask(commands)
-        return _without_errors(self._exchange(commands))
-
-    def run(self, script: str, keys: Sequence[bytes], *arguments: bytes) -> Any:
-        try:
-            return self.call(b"EVALSHA", DIGESTS[script], b"%d" % len(keys), *keys, *arguments)
-        except NoScriptError:
-            return self.call(b"EVAL", script.encode(), b"%d" % len(keys), *keys, *arguments)
-
-    def close(self) -> None:
-        self._connection.disconnect()
-
-    def _call_and_ask(self, commands: Sequence[Sequence[bytes]]) -> list[Any]:
-        """The replies to the commands, and in the same round trip whether the server still is who it was."""
-        try:
-            # The server has closed the connection while it was idle, or sent something that nobody asked for.
-            lost = self._connection.can_read(timeout=0)
-        except (redis.RedisError, OSError):
-            lost = True
-        if lost:
-            raise LinkLost
-        now = time.monotonic()
-        server, replication, deleted, *replies = self._exchange([*QUESTIONS, *commands])
-        if _facts(server, replication, deleted) != self._facts:
-            raise LinkLost
-        self._asked = now
-        return _without_errors(replies)
-
-    def _ask(self) -> tuple[bytes, bytes]:
-        now = time.monotonic()
-        facts = _facts(*self._exchange(QUESTIONS))
-        self._asked = now
-        return facts
-
-    def _exchange(self, commands: Sequence[Sequence[bytes]]) -> list[Any]:
-        self._connection.send_packed_command((b"".join(map(_packed, commands)),), check_health=False)
-        replies = []
-        for _ in commands:
-            try:
-                replies.append(self._connection.read_response(disable_decoding=True))
-            except ResponseError as error:
-                replies.append(error)
-        return replies
-
-
-def _packed(command: Sequence[bytes]) -> bytes:
-    # The client's own way to pack takes twice as long: it expects texts, numbers and views, and words in one argument.
-    return b"*%d\r\n%b" % (len(command), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in command]))
-
-
-def _without_errors(replies: list[Any]) -> list[Any]:
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return replies
-
-
-def _facts(server: Any, replication: Any, deleted: Any) -> tuple[bytes, bytes]:
-    """The run id and the replication id that a server tells in reply to ``QUESTIONS``. Raises what is wrong with it."""
-    _without_errors([server, replication])
-    if b"cluster" in (_fact(b"redis_mode", server), _fact(b"server_mode", server)):  # the latter is Valkey's word
-        raise StoreUnavailable("a Redis cluster cannot be the store: a look-up reads many keys at once")
-    if _fact(b"role", replication) not in (b"master", b""):
-        raise RedisConnectionError("the server is a replica")
-    _without_errors([deleted])
-    run_id = _fact(b"run_id", server)
-    if not run_id:
-        raise StoreUnavailable("the server does not tell its run id, so it could come back with old data unnoticed")
-    return run_id, _fact(b"master_replid", replication)
-
-
-def _fact(name: bytes, told: bytes) -> bytes:
-    """What a server tells under this name; nothing if it does not."""
-    return told.partition(b"\n" + name + b":")[2].partition(b"\n")[0].strip()
 
 
 class RedisStore(Store):
@@ -310,44 +186,3 @@ def _milliseconds(seconds: float) -> bytes:
 
 def _is_full(error: ResponseError) -> bool:
     return isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith(OUT_OF_MEMORY)
-
-
-def way_to_connect(alias: str, timeout: float) -> tuple[Any, dict[str, Any]]:
-    """The class of connection and its arguments that the client of a CACHES alias would use, with our own timeouts.
-
-    Connections are not taken from its pool: that would count against the bound that the user gave it.
-    """
-    cache: Any = caches[alias]
-    if hasattr(cache, "client"):  # django-redis
-        make_client = cache.client.get_client
-    elif hasattr(getattr(cache, "_cache", None), "get_client"):  # Django's own
-        make_client = cache._cache.get_client
-    else:
-        raise ImproperlyConfigured(
-            f"CACHES[{alias!r}] is not a Redis cache: its BACKEND must be django_redis.cache.RedisCache"
-            " or django.core.cache.backends.redis.RedisCache."
-        )
-    try:
-        pool = make_client(write=True).connection_pool
-    except (AttributeError, NotImplementedError, TypeError):
-        raise ImproperlyConfigured(
-            f"The client of CACHES[{alias!r}] spreads its keys over several servers; the store must be one server."
-        ) from None
-    if not isinstance(pool, redis.ConnectionPool):
-        raise ImproperlyConfigured(f"The client of CACHES[{alias!r}] must be redis-py, not {type(pool).__module__}.")
-    ours = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
-    plain = {"retry_on_timeout": False, "retry_on_error": [], "decode_responses": False, "health_check_interval": 0}
-    arguments = pool.connection_kwargs | ours | plain
-    if isinstance(pool, SentinelConnectionPool):
-        arguments["connection_pool"] = _sentinel_pool(pool, ours)
-    return pool.connection_class, arguments
-
-
-def _sentinel_pool(pool: Any, ours: dict[str, Any]) -> Any:
-    """What a managed connection asks for its server's address: the same sentinels, but with our timeouts."""
-    asked: Any = Sentinel([], min_other_sentinels=pool.sentinel_manager.min_other_sentinels)  # type: ignore[no-untyped-call]
-    for sentinel in pool.sentinel_manager.sentinels:
-        theirs = sentinel.connection_pool
-        way = redis.ConnectionPool(connection_class=theirs.connection_class, **theirs.connection_kwargs | ours)
-        asked.sentinels.append(redis.Redis(connection_pool=way))
-    return SentinelConnectionPool(pool.service_name, asked, is_master=True)  # type: ignore[no-untyped-call]

@@ -162,6 +162,24 @@ def test_a_statement_that_could_not_be_settled_may_have_written_what_a_new_trigg
         assert not pending()
 
 
+def test_what_could_not_be_marked_retires_everything_once_the_store_is_back(store, monkeypatch, write):
+    """The mark asks whether the schema has changed since the writes were planned: here nobody could be asked."""
+    genres()
+    assert is_cached(genres)
+    mark = Store.mark
+
+    def lost(self, *args, **more):
+        monkeypatch.setattr(Store, "mark", mark)
+        raise StoreUnavailable("lost")
+
+    monkeypatch.setattr(Store, "mark", lost)
+    write("1")
+    assert not pending()
+    before = connection.ormcache.counts.snapshot()["hits"]
+    genres()
+    assert connection.ormcache.counts.snapshot()["hits"] == before
+
+
 def test_what_waits_is_read_past_the_cache_as_soon_as_the_store_is_back(server, store):
     """Between its coming back and the settling, this process still must not believe it."""
     names()

@@ -18,7 +18,7 @@ import pytest
 import redis
 from django.core.exceptions import ImproperlyConfigured
 
-from ormcache.stores import redis as module
+from ormcache.stores import redis_link as module
 from ormcache.stores.base import StoreUnavailable, is_stamp, marks_of
 from ormcache.stores.redis import RedisStore
 from tests.servers import Server, find_program, free_port

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  decorating
 sql.times
 sql.statement
 sql.vocabulary  sql.settings  sql.stored
@@ -30,7 +30,8 @@ sql
 
 # outside: the settings, the doors to a cache, what the database adds
 conf  host  scope  signals  stores.base  stores.idle  stores.resp
-stores.files  stores.redis_scripts  stores.memcached_link  stores.remembering
+stores.files  stores.redis_address  stores.redis_scripts  stores.memcached_link  stores.remembering
+stores.redis_link
 stores.embedded  stores.redis  stores.memcached  stores.django  stores.request
 stores.push
 stores.near
