@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  decorating
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth
 sql.times
 sql.statement
 sql.vocabulary  sql.settings  sql.stored
@@ -29,7 +29,8 @@ sql.analysis
 sql
 
 # outside: the settings, the doors to a cache, what the database adds
-conf  host  scope  signals  stores.base  stores.idle  stores.resp
+conf  decorating  host  signals  stores.base  stores.idle  stores.resp
+scope
 stores.files  stores.redis_address  stores.redis_scripts  stores.memcached_link  stores.remembering
 stores.redis_link
 stores.embedded  stores.redis  stores.memcached  stores.django  stores.request
