@@ -10,9 +10,9 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model
 
-from ormcache import counts
 from ormcache.catalog import ANYTHING, EVERYTHING, SCHEMA
 from ormcache.database import Database
+from ormcache.figures import all_figures, figures_of
 from ormcache.selection import table_of, tables_of
 from ormcache.stamps import time_of
 from ormcache.stores.base import StoreUnavailable, is_stamp
@@ -74,7 +74,9 @@ def stats(using: str | None = None) -> dict[str, Any]:
     ``bypassed`` (reads that did not ask the cache) and ``refused`` (results that were not kept) by reason; the reasons
     are those of :mod:`ormcache.reasons`.
     """
-    return counts.counts_of(using).snapshot() if using is not None else counts.everything()
+    if using is not None:
+        return figures_of(using).snapshot()
+    return {figures.alias: figures.snapshot() for figures in all_figures()}
 
 
 def left_alone(using: str | None = None) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ kept at any later time.)
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from ormcache import reasons, rows
 from ormcache.database import Database
@@ -24,40 +24,48 @@ PER_RESULT, PER_VALUE = 50e-6, 0.15e-6
 WORTH = 16
 
 
+class Outcome(NamedTuple):
+    """What became of a result: why it was not kept (None: it was), and how many bytes the store was given."""
+
+    refused: str | None
+    written: int = 0
+
+
 def keep(
     database: Database, name: bytes, vector: bytes, result: Any, number: int, *, took: float, at_once: bool
-) -> str | None:
-    """Keep a result of ``number`` rows, flattened, whose query took so many seconds. Returns why not, or None.
+) -> Outcome:
+    """Keep a result of ``number`` rows, flattened, whose query took so many seconds.
 
     ``at_once``: others may be about to ask for it.
     """
     config = database.config
     if number > config.max_rows:
-        return reasons.TOO_MANY_ROWS
+        return Outcome(reasons.TOO_MANY_ROWS)
     try:
         found = rows.content(result)
     except Unencodable:
-        return reasons.UNENCODABLE
+        return Outcome(reasons.UNENCODABLE)
     weight = weigh(result)
     expires = None if config.timeout is None else time.time() + config.timeout
     here = found.immutable and database.local.fits(weight, vector)
     quick = took < WORTH * (PER_RESULT + PER_VALUE * found.cells)
     waits = here and quick and not at_once and config.share == "auto" and weight <= config.max_bytes
+    outcome = Outcome(None)
     if not waits:
-        refused = _put(database, name, vector, result, config.timeout, plain=found.plain)
-        if refused is not None:
-            return refused
+        outcome = _put(database, name, vector, result, config.timeout, plain=found.plain)
+        if outcome.refused is not None:
+            return outcome
     if here:
         database.local.put(name, result, vector, expires=expires, weight=weight, shared=not waits)
-    return None
+    return outcome
 
 
-def share(database: Database, name: bytes, kept: Kept) -> str | None:
-    """A result that is only here was asked for again: put it into the store. Returns why not, or None."""
+def share(database: Database, name: bytes, kept: Kept) -> Outcome:
+    """A result that is only here was asked for again: put it into the store."""
     kept.shared = True  # or it is tried at every hit
     timeout = None if kept.expires is None else kept.expires - time.time()
     if timeout is not None and timeout <= 0:
-        return None
+        return Outcome(None)
     return _put(database, name, kept.vector, kept.rows, timeout, plain=False)
 
 
@@ -74,18 +82,17 @@ def copy(database: Database, name: bytes, found: Found, result: Any) -> None:
         database.local.put(name, result, found.vector, expires=found.expires, weight=weight, shared=True)
 
 
-def _put(
-    database: Database, name: bytes, vector: bytes, result: Any, timeout: float | None, *, plain: bool
-) -> str | None:
+def _put(database: Database, name: bytes, vector: bytes, result: Any, timeout: float | None, *, plain: bool) -> Outcome:
     try:
         data = rows.encode(result, plain=plain)
     except Unencodable:
-        return reasons.UNENCODABLE
+        return Outcome(reasons.UNENCODABLE)
     if 0 < database.config.compress <= len(data):
         data = rows.compress(data)
     if len(data) > database.config.max_bytes:
-        return reasons.TOO_LARGE
+        return Outcome(reasons.TOO_LARGE)
     try:
-        return None if database.stamps.keep(name, vector, data, timeout) else reasons.TOO_LARGE
+        has_room = database.stamps.keep(name, vector, data, timeout)
     except StoreUnavailable:
-        return reasons.STORE_AWAY
+        return Outcome(reasons.STORE_AWAY)
+    return Outcome(None, len(data)) if has_room else Outcome(reasons.TOO_LARGE)

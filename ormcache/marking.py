@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ from django.db import OperationalError
 from ormcache import signals
 from ormcache.catalog import EVERYTHING, SCHEMA, split_neighbour
 from ormcache.database import Database
+from ormcache.figures import figures_of
 from ormcache.stores.base import StoreUnavailable
 from ormcache.transaction import Transaction
 
@@ -31,6 +33,7 @@ class Marked(NamedTuple):
     relations: frozenset[str]
     slots: tuple[bytes, ...]
     writer: bytes | None  # None: the store was away
+    seconds: float  # that it took
 
 
 class Marking:
@@ -39,6 +42,7 @@ class Marking:
     def __init__(self, connection: BaseDatabaseWrapper, transaction: Transaction) -> None:
         self._connection: Any = weakref.proxy(connection)
         self._transaction = transaction
+        self._figures = figures_of(connection.alias)
 
     def around(
         self, database: Database, call: Callable[[], T], relations: frozenset[str], *, statement: bool = False
@@ -69,6 +73,7 @@ class Marking:
 
     def mark(self, database: Database, relations: frozenset[str]) -> Marked:
         """W3. Raises WriteRefused."""
+        began = time.perf_counter()
         if SCHEMA in relations:
             relations |= EVERYTHING
         slots = database.slots_of(relations)
@@ -82,14 +87,16 @@ class Marking:
         except StoreUnavailable as error:
             if database.config.on_outage == "refuse":
                 raise WriteRefused(f"the write was not committed, because {error} (ON_OUTAGE is 'refuse')") from error
-            return Marked(relations, slots, None)
-        return Marked(relations, slots, writer)
+            writer = None
+        return Marked(relations, slots, writer, time.perf_counter() - began)
 
     def settle(self, database: Database, marked: Marked, *, asks_again: bool = False) -> None:
         """W5. What the store does not take waits until it does.
 
         Unless the store has said that nobody has changed the schema, more may hang on the relations: then it is all.
         """
+        began = time.perf_counter()
+        told = True
         try:
             if marked.writer is None:
                 database.stamps.renew(database.slots_of(marked.relations | EVERYTHING))
@@ -103,7 +110,9 @@ class Marking:
         except StoreUnavailable:
             complete = marked.writer is not None and not asks_again
             database.pending.add(marked.relations if complete else marked.relations | EVERYTHING)
-        self.tell(marked.relations)
+            told = False
+        seconds = marked.seconds + time.perf_counter() - began
+        self.tell(marked.relations, seconds, marked=marked.writer is not None, told=told)
 
     def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:
         """What else hangs on these relations by the catalog as it is now; the epoch where that cannot be told."""
@@ -125,10 +134,20 @@ class Marking:
             *(database.closure(relations, standpoint) for standpoint in self._transaction.standpoints)
         )
 
-    def tell(self, relations: frozenset[str]) -> None:
-        """Tell whoever listens that results of these are retired."""
+    def tell(self, relations: frozenset[str], seconds: float, *, marked: bool, told: bool) -> None:
+        """Tell the figures and whoever listens that results of these are retired, which took so long.
+
+        ``marked``: they were, before. ``told``: the store was told at once.
+        """
+        causes = self._transaction.causes
+        self._transaction.causes = {}
+        self._figures.wrote(relations, causes, seconds, marked=marked, told=told)
         if signals.invalidated.receivers:
             own = frozenset(name for name in relations if name != SCHEMA and split_neighbour(name)[0] is None)
             signals.invalidated.send_robust(
-                sender=self._connection.__class__, using=self._connection.alias, relations=own
+                sender=self._connection.__class__,
+                using=self._connection.alias,
+                relations=own,
+                causes=tuple(causes.values()),
+                took=seconds,
             )

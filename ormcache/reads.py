@@ -7,6 +7,7 @@ Mixed into whatever compiler the database's operations return for a SELECT. Ever
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from functools import cache
 from itertools import chain
@@ -15,17 +16,22 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import EmptyResultSet
 from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGLE
 
-from ormcache import counts, keeping, keys, reasons, rows, signals
+from ormcache import keeping, keys, reasons, rows, signals
+from ormcache.account import Account
 from ormcache.catalog import EVERYTHING
 from ormcache.columns import ColumnsMixin, is_djangos
 from ormcache.database import Database
+from ormcache.figures import Text
 from ormcache.flights import Flight
+from ormcache.keeping import Outcome
 from ormcache.local import Kept
 from ormcache.planning import Plan
 from ormcache.rows import Unreadable
 from ormcache.sql import reads_clock
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
+
+logger = logging.getLogger("ormcache")
 
 #: Flights that one read follows before it runs its query itself: where one write comes after the other, none helps it
 MOST_FOLLOWED = 3
@@ -60,8 +66,7 @@ class CachedCompiler(_Compiler):
         state: State = connection.ormcache
         reason = self._obstacle(state, result_type, chunked_fetch)
         if reason is not None:
-            state.bypass(reason)
-            return super().execute_sql(result_type, chunked_fetch, chunk_size)
+            return self._past(reason, state, result_type, chunked_fetch, chunk_size)
         try:
             compiled = self.as_sql()
         except EmptyResultSet:
@@ -87,6 +92,24 @@ class CachedCompiler(_Compiler):
             return state.obstacle
         return None
 
+    def _past(self, reason: str, state: State, *how: Any) -> Any:
+        """Read without the cache, whatever the query is."""
+        account = Account(state)
+        account.bypassed(reason)
+        if not signals.bypassed.receivers:
+            return super().execute_sql(*how)
+        compiled: Any = (None, None)
+        try:
+            self._compiled = compiled = self.as_sql()
+        except EmptyResultSet:
+            self._compiled = EmptyResultSet
+        try:
+            return super().execute_sql(*how)
+        finally:
+            self._compiled = None
+            query = time.perf_counter() - account.began
+            account.uncached(self.connection.__class__, reason, compiled, query)
+
     def read_uncached(self, compiled: Any, result_type: Any, chunk_size: int) -> Any:
         """Run the query that was compiled already."""
         self._compiled = compiled
@@ -103,6 +126,8 @@ class CachedCompiler(_Compiler):
 class Read:
     """One execution of one SELECT."""
 
+    _text: Text  # its figures, from when it is planned
+
     #: flights of others
     _followed = 0
     #: of all waiting for them, by time.monotonic; 0: it may not wait; None: it has not asked yet
@@ -117,9 +142,7 @@ class Read:
         self._writes = writes
         self._result_type = result_type
         self._chunk_size = chunk_size
-        self._began = time.perf_counter()
-        self._retired = False  # was there a result that a write had retired?
-        self._connecting = 0.0  # seconds that it took to make a connection, as the database would have without a cache
+        self._account = Account(state)
         self._replans = False  # has it been planned anew because the schema had changed?
 
     def run(self, sql: str, params: Any) -> Any:
@@ -135,6 +158,7 @@ class Read:
         if not database.has_catalog and not self._load_catalog(database):
             return self._bypass(reasons.SNAPSHOT, compiled)
         plan, lengths = database.plan(sql, state.standpoint())
+        self._text = self._account.planned(plan, sql)
         reason = plan.obstacle or self._hindrance(database, plan)
         if reason is None and plan.worth is not None and plan.worth.rests:
             reason = reasons.NOT_WORTH
@@ -155,8 +179,13 @@ class Read:
         return (self._result_type, compiler.col_count, bool(getattr(compiler, "has_extra_select", False)))
 
     def _bypass(self, reason: str, compiled: Any) -> Any:
-        self._state.bypass(reason)
-        return self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
+        self._account.bypassed(reason)
+        began = time.perf_counter()
+        try:
+            return self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
+        finally:
+            query = time.perf_counter() - began
+            self._account.uncached(self._connection.__class__, reason, compiled, query)
 
     def _load_catalog(self, database: Database) -> bool:
         """After a schema change. False if it cannot be read, or only in a snapshot that is older than the stamps."""
@@ -208,7 +237,8 @@ class Read:
                 # What this process has not shared, nobody else is likely to have shared since it was retired.
                 if found.vector is not None and kept.shared:
                     found = stamps.look_up(name, plan.slots)
-                kept, self._retired = None, True
+                self._account.found_outdated(plan, kept.vector, found.vector, expired=kept.expired())
+                kept = None
             # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
             current = True if found.vector is None else database.is_current(plan, found.epoch)
             if current is None:
@@ -219,7 +249,7 @@ class Read:
                 if not kept.shared:
                     self._share(database, name, kept)
                 fresh = list(kept.rows) if self._result_type == MULTI else kept.rows
-                return self._hit(fresh, plan, compiled)
+                return self._hit(fresh, name, compiled)
         except StoreUnavailable:
             return self._bypass(reasons.STORE_AWAY, compiled)
         if found.data is not None:
@@ -230,16 +260,16 @@ class Read:
             else:
                 keeping.copy(database, name, found, result)
                 fresh = list(result) if self._result_type == MULTI else result
-                return self._hit(fresh, plan, compiled)
+                return self._hit(fresh, name, compiled, read=len(found.data))
         elif found.damaged:
             self._damaged(database, name)
         if self._connection.connection is None:
             # The query needs a connection now, and that may begin with another session than the last one did.
             began = time.perf_counter()
             self._connection.ensure_connection()
-            self._connecting = time.perf_counter() - began
+            self._account.connecting = time.perf_counter() - began
             return self.run(*compiled)
-        self._retired = self._retired or found.retired
+        self._account.missing(plan, found)
         return self._miss(database, plan, name, found.vector, compiled)
 
     def _replanned(self, database: Database, plan: Plan, compiled: Any) -> Any:
@@ -252,19 +282,17 @@ class Read:
         return self.run(*compiled)
 
     def _damaged(self, database: Database, name: bytes) -> None:
-        self._state.counts.count(counts.DAMAGED)
+        self._state.figures.damaged(self._text)
+        logger.warning("a damaged entry was removed: a query of %s", ", ".join(sorted(self._text.relations)))
         try:
             database.stamps.forget(name)
         except StoreUnavailable:
             pass  # it is overwritten by the next result of this query
 
-    def _hit(self, result: Any, plan: Plan, compiled: Any) -> Any:
-        state = self._state
-        state.counts.count(counts.HITS)
-        if plan.worth is not None and self._deadline is None:
-            plan.worth.hit(time.perf_counter() - self._began)
-        if signals.hit.receivers:
-            signals.hit.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
+    def _hit(self, result: Any, name: bytes, compiled: Any, *, read: int = 0) -> Any:
+        self._account.hit(self._connection.__class__, compiled, read=read)
+        if self._text.is_sampled:
+            self._state.figures.sample(self._text, name, compiled[0], compiled[1], self._shape())
         shaped = [result] if self._result_type == MULTI else result
         return self._compiler.hit(shaped, compiled, self._result_type, self._chunk_size)
 
@@ -302,7 +330,7 @@ class Read:
                 self._deadline = 0.0
             else:
                 self._deadline = time.monotonic() + longest
-                self._state.counts.count(counts.WAITED)
+                self._account.waits = True
         return self._deadline
 
     def _query(
@@ -316,45 +344,35 @@ class Read:
         flight: Flight | None = None,
     ) -> Any:
         """Run the query of a miss. ``refused``: why its result is not kept, if that is known."""
-        state = self._state
-        state.counts.count(counts.MISSES)
+        account = self._account
+        written = 0
         began = time.perf_counter()
         result = self._writes.reading(
             lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
         )
-        took = time.perf_counter() - began + self._connecting
-        if refused is not None:
-            state.counts.refused(refused)
-        elif vector is not None:
-            at_once = self._connecting > 0 or (flight is not None and flight.claim is not None)
-            refused = self._keep(database, name, vector, result, took, at_once=at_once)
+        took = time.perf_counter() - began + account.connecting
+        if refused is None and vector is not None:
+            at_once = account.connecting > 0 or (flight is not None and flight.claim is not None)
+            refused, written = self._keep(database, name, vector, result, took, at_once=at_once)
             if flight is not None:
                 flight.refused = refused
             else:
                 database.flights.learn(plan.statement.digest, took, refused)
-        if plan.worth is not None and self._deadline is None:
-            plan.worth.missed(time.perf_counter() - self._began - took, took, retired=self._retired, vector=vector)
-        if signals.missed.receivers:
-            signals.missed.send_robust(sender=self._connection.__class__, using=state.alias, relations=plan.relations)
+        sender = self._connection.__class__
+        account.missed(sender, compiled, vector=vector, query=took, refused=refused, written=written)
         return result
 
     def _keep(
         self, database: Database, name: bytes, vector: bytes, result: Any, took: float, *, at_once: bool
-    ) -> str | None:
+    ) -> Outcome:
         many = self._result_type == MULTI
         flat = list(chain.from_iterable(result)) if many else result
         number = len(flat) if many else 1
-        refused = keeping.keep(database, name, vector, flat, number, took=took, at_once=at_once)
-        if refused is None:
-            self._state.counts.count(counts.KEPT)
-        else:
-            self._state.counts.refused(refused)
-        return refused
+        return keeping.keep(database, name, vector, flat, number, took=took, at_once=at_once)
 
     def _share(self, database: Database, name: bytes, kept: Kept) -> None:
-        refused = keeping.share(database, name, kept)
-        if refused is not None:
-            self._state.counts.refused(refused)
+        outcome = keeping.share(database, name, kept)
+        self._state.figures.shared(self._text, outcome.written, outcome.refused)
 
 
 def _in_event_loop() -> bool:

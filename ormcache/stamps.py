@@ -48,7 +48,8 @@ class Found(NamedTuple):
 
     ``data``: the encoded result if it may be served. ``vector``: the stamps to keep a result under that is read from
     now on; None while a slot is marked (nothing may be kept). ``epoch``: the first slot's value. ``expires``: when the
-    result does, seconds since the epoch. ``retired``: there was a result, under another vector.
+    result does, seconds since the epoch. ``retired``: there was a result that may not be served. ``before``: the vector
+    that it was kept under, if that is another one.
     """
 
     data: bytes | None
@@ -57,6 +58,7 @@ class Found(NamedTuple):
     damaged: bool = False
     retired: bool = False
     expires: float | None = None
+    before: bytes | None = None
 
 
 class Stamps:
@@ -102,10 +104,10 @@ class Stamps:
         if value is None or entry is None:
             return Found(None, vector, held[0])
         try:
-            data, expires = self._opened(entry, value, vector)
+            data, expires, before = self._opened(entry, value, vector)
         except Unreadable:
             return Found(None, vector, held[0], damaged=True)
-        return Found(data, vector, held[0], retired=data is None, expires=expires)
+        return Found(data, vector, held[0], retired=data is None, expires=expires, before=before)
 
     def has_news(self, entry: bytes, slots: Sequence[bytes], vector: bytes) -> bool:
         """Would looking up an entry that was missed under ``vector`` come to another end by now?
@@ -131,22 +133,26 @@ class Stamps:
         """Remove an entry that turned out to be damaged. Raises StoreUnavailable."""
         self.store.remove([entry])
 
-    def _opened(self, entry: bytes, value: bytes, vector: bytes) -> tuple[bytes | None, float | None]:
-        """The result inside an entry if its vector is this one (R3), and when it expires. Raises Unreadable."""
+    def _opened(self, entry: bytes, value: bytes, vector: bytes) -> tuple[bytes | None, float | None, bytes | None]:
+        """The result inside an entry if its vector is this one (R3), when it expires, and its vector if it is not.
+
+        Raises Unreadable.
+        """
         if self._signing_key is not None:
             value = verified(self._signing_key, entry, value)
         if len(value) < _PREAMBLE or value[:3] != _HEADER:
             raise Unreadable("not an entry")
         end = _PREAMBLE + len(vector)
         if int.from_bytes(value[_LENGTH], "big") != len(vector) or value[_PREAMBLE:end] != vector:
-            return None, None
+            length = int.from_bytes(value[_LENGTH], "big")
+            return None, None, value[_PREAMBLE : _PREAMBLE + length]
         if zlib.crc32(memoryview(value)[_CHECKSUM.stop :]) != int.from_bytes(value[_CHECKSUM], "big"):
             raise Unreadable("damaged")
         expiry = int.from_bytes(value[_EXPIRY], "big")
         if not expiry:
-            return value[end:], None
+            return value[end:], None, None
         expires = expiry / 1e6
-        return (value[end:] if expires > self._clock() else None), expires
+        return (value[end:] if expires > self._clock() else None), expires, None
 
     # Writing ------------------------------------------------------------------
 
@@ -172,6 +178,21 @@ class Stamps:
     def renew(self, slots: Sequence[bytes]) -> None:
         """Stamp anew without having marked, for what is visible already. Raises StoreUnavailable."""
         self.store.settle(slots, os.urandom(WRITER_LENGTH), new_stamp())
+
+
+def changed(before: bytes, now: bytes) -> int | None:
+    """Which slot was the first to change between two vectors of the same slots, by its place; None: they are not.
+
+    By the clocks of the writers' hosts: for people.
+    """
+    if len(before) != len(now):
+        return None
+    news = [
+        (time_of(now[at : at + STAMP_LENGTH]), at)
+        for at in range(0, len(now), STAMP_LENGTH)
+        if now[at : at + STAMP_LENGTH] != before[at : at + STAMP_LENGTH]
+    ]
+    return min(news)[1] // STAMP_LENGTH if news else None
 
 
 def _vector(held: Sequence[bytes | None]) -> bytes | None:

@@ -18,11 +18,11 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from ormcache import conf, reasons, signals
+from ormcache import conf, reasons
 from ormcache.catalog import ANYWHERE, EVERYTHING, READERS, Server, Standpoint, reader_of
 from ormcache.conf import Config
-from ormcache.counts import counts_of
 from ormcache.database import Database
+from ormcache.figures import figures_of
 from ormcache.host import in_container
 from ormcache.registry import begins_alike, registry
 from ormcache.session import Session
@@ -43,7 +43,7 @@ class State:
         self._connection = weakref.proxy(connection)
         self.alias = connection.alias
         self.vendor = connection.vendor if connection.vendor in READERS else OTHER
-        self.counts = counts_of(connection.alias)
+        self.figures = figures_of(connection.alias)
         self.database: Database | None = None
         self.session = Session()
         #: other databases that it was led to: a word of the statements that mean one, or "" for all of them → what
@@ -286,14 +286,6 @@ class State:
         if made is not self._learned_from and (made is not None or cursor is not None):
             return ANYWHERE  # somebody has put another DB-API connection in place
         return self._below.standpoint(self.session, on_cursor=cursor is not None)
-
-    # Telling ------------------------------------------------------------------------------
-
-    def bypass(self, reason: str) -> None:
-        """A read goes past the cache."""
-        self.counts.bypassed(reason)
-        if signals.bypassed.receivers:
-            signals.bypassed.send_robust(sender=self._connection.__class__, using=self.alias, reason=reason)
 
     @property
     def disabled(self) -> bool:

@@ -27,6 +27,8 @@ class Transaction:
         self.standpoints: frozenset[Standpoint] = frozenset({ANYWHERE})
         #: by which they were; None: without one
         self.catalogs: frozenset[Catalog | None] = frozenset()
+        #: what they have written → the first of them that did, for people
+        self.causes: dict[frozenset[str], str] = {}
         self._planned: tuple[Catalog | None, Standpoint] | None = None  # the last one
         #: has a statement run since it began? (SQLite: then it has its snapshot)
         self.ran = False
@@ -105,6 +107,7 @@ class Transaction:
             # The catalog may have been read inside the transaction, whose changes are undone, or before them.
             self._state.database.forget_catalog()
         self.dirty = frozenset()
+        self.causes = {}
         self.standpoints, self.catalogs, self._planned = frozenset({ANYWHERE}), frozenset(), None
         self.ran = False
         self.unsure = self.found_open = False

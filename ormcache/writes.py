@@ -6,6 +6,7 @@ nothing more; before COMMIT they are marked, after it they are settled. In autoc
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -33,6 +34,9 @@ _MAY_CHANGE = frozenset({reasons.REPLICA, reasons.UNIDENTIFIED})
 
 #: Words of statements that lead a session to another database
 _LEADING_ELSEWHERE = frozenset({"use", "attach", "detach"})
+
+#: What is told as the cause of writes that are no statement
+_INVALIDATE, _UNREAD = "ormcache.invalidate()", "a stored procedure, or COPY"
 
 #: Where PostgreSQL and SQLite put temporary objects
 _TEMPORARY_SCHEMAS = frozenset({"pg_temp", "temp"})
@@ -66,6 +70,8 @@ class Writes:
             statement = analyse(self._as_text(sql), state.vendor)
             if statement.effect is Effect.TRANSACTION:
                 return self.control.run(execute, statement)
+        if type(sql) is not str:
+            sql = self._as_text(sql)
         plan = self._plan(database, sql, cursor)
         if state.vendor != "sqlite" and not plan.statement.commits and not state.session.hides:
             if plan.quiet:
@@ -73,6 +79,7 @@ class Writes:
                 return execute()
             if plan.plain and not state.elsewhere and not transaction.unsure:
                 transaction.ran = True
+                transaction.causes.setdefault(plan.written, sql)
                 if not transaction.is_open:
                     return self._marking.around(database, execute, plan.written, statement=True)
                 transaction.dirty |= plan.written
@@ -85,6 +92,8 @@ class Writes:
             written |= transaction.dirty  # MySQL commits what is open before it runs this.
         if plan.statement.session is not None:
             execute = partial(self._set, execute, plan.statement.session, params)
+        if written:
+            transaction.causes.setdefault(written, sql)
         if not written:
             answer = execute()
         elif transaction.is_open and not plan.statement.commits:
@@ -127,6 +136,7 @@ class Writes:
         self.transaction.ran = True
         if sets:
             self._state.session.unfollowed()
+        self.transaction.causes.setdefault(ANYTHING, _UNREAD)
         if self.transaction.is_open and not commits:
             self.transaction.dirty |= ANYTHING
             answer = self._marking.around(database, call, ANYTHING) if self.transaction.unsure else call()
@@ -143,11 +153,13 @@ class Writes:
         database = self._state.known()
         if database is None:
             return lambda error: None
+        sql = self._as_text(sql)
         plan = self._plan(database, sql, cursor)
         self.transaction.ran = True
         written = self._written(plan)
         if not written:
             return lambda error: None
+        self.transaction.causes.setdefault(written, sql)
         if self.transaction.is_open:
             self.transaction.dirty |= written
             return lambda error: None
@@ -168,15 +180,18 @@ class Writes:
         self.transaction.planned(database.catalog, ANYWHERE)
         if self.transaction.is_open:
             self.transaction.dirty |= relations
+        began, told = time.perf_counter(), False
         try:
             database.stamps.renew(database.slots_of(relations))
+            told = True
         except StoreUnavailable:
             database.pending.add(relations)
             raise
         finally:
             if SCHEMA in relations:
                 database.forget_catalog()
-        self._marking.tell(relations)
+            self.transaction.causes.setdefault(relations, _INVALIDATE)
+            self._marking.tell(relations, time.perf_counter() - began, marked=False, told=told)
 
     def renew_all(self) -> None:
         """This connection leads to another database than before, whose rows have come past the cache.
@@ -201,9 +216,7 @@ class Writes:
         finally:
             self._reading = False
 
-    def _plan(self, database: Database, sql: Any, cursor: Any = None) -> Plan:
-        if type(sql) is not str:
-            sql = self._as_text(sql)
+    def _plan(self, database: Database, sql: str, cursor: Any = None) -> Plan:
         standpoint = self._state.standpoint(cursor)
         if not database.has_catalog:
             plan = database.provisional_plan(sql, standpoint)

@@ -44,7 +44,7 @@ def run(sql: str, *params: Any, using: str = "default") -> None:
 def is_cached(read: Callable[[], Any], using: str = "default") -> bool:
     """Was the second of two equal reads a hit?"""
     first = read()
-    counts = connections[using].ormcache.counts
+    counts = connections[using].ormcache.figures
     before = counts.snapshot()["hits"]
     again = read()
     assert again == first

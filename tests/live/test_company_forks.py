@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import close_old_connections, connection, connections
 
 import ormcache
-from ormcache.counts import counts_of
+from ormcache.figures import figures_of
 from tests.shop.models import Author, Genre
 
 TIMEOUT = 20  # seconds
@@ -179,7 +179,7 @@ def test_a_fork_while_another_thread_counts(fork):
     add("A")
     names()
     connections.close_all()
-    with counts_of("default")._lock:
+    with figures_of("default")._lock:
         child = fork(names)
 
     assert child.next() == ["A"]

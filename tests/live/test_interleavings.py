@@ -34,7 +34,7 @@ def do_anything():
 
 
 def refused(reason):
-    return connection.ormcache.counts.snapshot()["refused"].get(reason, 0)
+    return connection.ormcache.figures.snapshot()["refused"].get(reason, 0)
 
 
 # One reader, one writer ---------------------------------------------------------
@@ -144,9 +144,9 @@ def test_readers_fill_one_slot_with_one_stamp():
     second.finish()
 
     assert is_cached(names)
-    before = connection.ormcache.counts.snapshot()["hits"]
+    before = connection.ormcache.figures.snapshot()["hits"]
     assert names() == []
-    assert connection.ormcache.counts.snapshot()["hits"] == before + 1
+    assert connection.ormcache.figures.snapshot()["hits"] == before + 1
 
 
 def test_a_write_to_another_relation_disturbs_nobody(queries):

@@ -59,7 +59,7 @@ def pending():
 
 
 def bypassed(reason):
-    return connection.ormcache.counts.snapshot()["bypassed"].get(reason, 0)
+    return connection.ormcache.figures.snapshot()["bypassed"].get(reason, 0)
 
 
 def all_agree():
@@ -175,9 +175,9 @@ def test_what_could_not_be_marked_retires_everything_once_the_store_is_back(stor
     monkeypatch.setattr(Store, "mark", lost)
     write("1")
     assert not pending()
-    before = connection.ormcache.counts.snapshot()["hits"]
+    before = connection.ormcache.figures.snapshot()["hits"]
     genres()
-    assert connection.ormcache.counts.snapshot()["hits"] == before
+    assert connection.ormcache.figures.snapshot()["hits"] == before
 
 
 def test_what_waits_is_read_past_the_cache_as_soon_as_the_store_is_back(server, store):
@@ -357,11 +357,11 @@ RUBBISH = {
 def test_rubbish_in_entries_is_a_miss_and_counted(store, rubbish):
     add("A")
     names()
-    before = connection.ormcache.counts.snapshot()
+    before = connection.ormcache.figures.snapshot()
     for key in keys(store, b"e"):
         store.set(key, rubbish(store.get(key)))
     assert names() == ["A"]
-    after = connection.ormcache.counts.snapshot()
+    after = connection.ormcache.figures.snapshot()
     assert after["hits"] == before["hits"]
     # What is cut off within the vector looks like a vector of before.
     assert after["damaged"] == before["damaged"] + (rubbish is not RUBBISH["cut"])

@@ -49,11 +49,11 @@ def only_on(*engines):
 
 
 def bypassed(reason):
-    return connection.ormcache.counts.snapshot()["bypassed"].get(reason, 0)
+    return connection.ormcache.figures.snapshot()["bypassed"].get(reason, 0)
 
 
 def refused(reason):
-    return connection.ormcache.counts.snapshot()["refused"].get(reason, 0)
+    return connection.ormcache.figures.snapshot()["refused"].get(reason, 0)
 
 
 # Endings ------------------------------------------------------------------------------

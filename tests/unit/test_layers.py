@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.tally
+figures.text
 sql.times
 sql.statement
 sql.vocabulary  sql.settings  sql.stored
@@ -49,13 +50,14 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-columns  counts  flights  local  pending  planning  selection  switch  values
-session
+columns  figures.caller  flights  local  pending  planning  selection  switch  values
+figures.counting  session
+figures
 database  tenants
 keeping
 registry
 state
-transaction
+account  transaction
 
 marking
 transaction_control

@@ -1,0 +1,129 @@
+"""What is told of one read: to the figures, to the judge of its worth, and to whoever listens to the signals."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ormcache import signals
+from ormcache.catalog import EPOCH
+from ormcache.figures import Miss, Text, has_present_moment
+from ormcache.planning import Plan
+from ormcache.stamps import Found, changed
+from ormcache.state import State
+
+
+class Account:
+    """Of one read; it is told what happens and passes it on. Times are in seconds."""
+
+    connecting = 0.0  # that it took to make a connection, as the database would have without a cache
+    retired = False  # was there a result that may not be served any more?
+    waits = False  # has it waited for another reader's query?
+    _cause = Miss.COLD
+    _by: str | None = None  # the relation that has retired what was there
+    _is_planned = False
+    _plan: Plan  # once it is planned
+    _text: Text
+
+    def __init__(self, state: State) -> None:
+        self.began = time.perf_counter()
+        self._state = state
+
+    def planned(self, plan: Plan, sql: str) -> Text:
+        self._is_planned, self._plan = True, plan
+        self._text = text = self._state.figures.text(plan, sql)
+        return text
+
+    def found_outdated(self, plan: Plan, before: bytes | None, now: bytes | None, *, expired: bool) -> None:
+        """There was a result that was kept under the vector ``before`` (None: that is not known)."""
+        self.retired = True
+        if now is None:
+            return  # it is marked, and counted as that
+        place = None if before is None else changed(before, now)
+        if place is not None:
+            self._cause = Miss.RETIRED
+            self._by = EPOCH if place == 0 else sorted(plan.relations)[place - 1]
+        elif expired:
+            self._cause = Miss.EXPIRED
+        else:
+            self._cause = Miss.LOST if before is None else Miss.RETIRED
+
+    def missing(self, plan: Plan, found: Found) -> None:
+        """The store had nothing to serve."""
+        if found.retired:
+            self.found_outdated(plan, found.before, found.vector, expired=found.expires is not None)
+
+    # The end of it ----------------------------------------------------------------------
+
+    def hit(self, sender: type, compiled: Any, *, read: int) -> None:
+        """It was served; ``read`` bytes of it from the store."""
+        took = time.perf_counter() - self.began
+        plan, text = self._plan, self._text
+        self._state.figures.hit(text, took, read=read, waited=self.waits)
+        if plan.worth is not None and not self.waits:
+            plan.worth.hit(took)
+        if signals.hit.receivers:
+            query = text.tally.mean_query_seconds
+            signals.hit.send_robust(
+                sender=sender,
+                using=self._state.alias,
+                relations=plan.relations,
+                sql=compiled[0],
+                params=compiled[1],
+                took=took,
+                saved=None if query is None else query - took,
+            )
+
+    def missed(
+        self, sender: type, compiled: Any, *, vector: bytes | None, query: float, refused: str | None, written: int
+    ) -> None:
+        """The database was asked, for ``query`` seconds; ``refused``: why its answer was not kept."""
+        took = time.perf_counter() - self.began - query
+        plan, text = self._plan, self._text
+        cause, by = (Miss.MARKED, None) if vector is None else (self._cause, self._by)
+        self._state.figures.missed(
+            text,
+            cause,
+            by,
+            took,
+            query,
+            refused=refused,
+            written=written,
+            waited=self.waits,
+        )
+        if text.is_suspicious and compiled[1]:
+            text.moment = has_present_moment(compiled[1])
+        if plan.worth is not None and not self.waits:
+            plan.worth.missed(took, query, retired=self.retired, vector=vector)
+        if signals.missed.receivers:
+            signals.missed.send_robust(
+                sender=sender,
+                using=self._state.alias,
+                relations=plan.relations,
+                sql=compiled[0],
+                params=compiled[1],
+                took=took,
+                query=query,
+                cause=cause,
+                retired_by=by,
+                refused=refused,
+            )
+
+    def bypassed(self, reason: str) -> None:
+        """The database is about to be asked without the cache."""
+        self._state.figures.bypassed(reason, self._text if self._is_planned else None)
+
+    def uncached(self, sender: type, reason: str, compiled: Any, query: float) -> None:
+        """It was."""
+        if self._is_planned:
+            self._state.figures.uncached(self._text, query)
+        if signals.bypassed.receivers:
+            signals.bypassed.send_robust(
+                sender=sender,
+                using=self._state.alias,
+                reason=reason,
+                relations=self._plan.relations if self._is_planned else frozenset(),
+                sql=compiled[0],
+                params=compiled[1],
+                query=query,
+            )

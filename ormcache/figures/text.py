@@ -1,0 +1,93 @@
+"""What one process knows of one text of SQL that the ORM has asked for."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ormcache.figures.tally import Tally
+
+#: Executions with their parameters that are remembered of one text
+MOST_SAMPLES = 8
+#: Every so many hits of a text one is looked at: it is the frequent ones that are to be found
+SAMPLING = 16
+#: Every so many misses of a text that has never hit, its parameters are looked at
+SUSPICIOUS = 8
+NOW = datetime.timedelta(hours=1)  # how far from the clock a moment of now is
+
+
+@dataclass(slots=True)
+class Sample:
+    """One execution that hits again and again."""
+
+    sql: str
+    params: Any
+    shape: tuple[Any, ...]  # how Django cuts its rows, see ormcache.reads
+    seen: int = 1
+
+
+@dataclass(slots=True)
+class Text:
+    """Guarded by the lock of the :class:`~ormcache.figures.Figures` that it belongs to."""
+
+    sql: str  # lists cut to two
+    relations: frozenset[str]
+    caller: str | None  # "path:line" that asked first
+    tally: Tally = field(default_factory=Tally)
+    samples: dict[bytes, Sample] = field(default_factory=dict)  # by entry
+    moment: bool = False  # is one of its parameters the present moment, so that no two executions are alike?
+
+    def copy(self) -> Text:
+        samples = {name: replace(sample) for name, sample in self.samples.items()}
+        return replace(self, tally=self.tally.copy(), samples=samples)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Is the execution that has just hit one to be remembered?"""
+        return self.tally.hits % SAMPLING == 2  # the second one as well: a text may be asked for rarely
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Has it missed so often, and never hit, that its parameters are to be looked at?"""
+        return not self.tally.hits and self.tally.misses % SUSPICIOUS == 0
+
+    def sample(self, entry: bytes, sql: str, params: Any, shape: tuple[Any, ...]) -> None:
+        """Remember an execution that has hit; the one that was seen least makes room."""
+        known = self.samples.get(entry)
+        if known is not None:
+            known.seen += 1
+            return
+        if len(self.samples) >= MOST_SAMPLES:
+            least = min(self.samples, key=lambda name: self.samples[name].seen)
+            # What is new takes over the count: else a frequent one that came late would never stay.
+            seen = self.samples.pop(least).seen + 1
+        else:
+            seen = 1
+        self.samples[entry] = Sample(sql, params, shape, seen)
+
+
+def has_present_moment(params: Iterable[Any]) -> bool:
+    """Is one of them a moment of about now, to the microsecond?"""
+    for param in params:
+        if isinstance(param, datetime.datetime) and param.microsecond:
+            now = datetime.datetime.now(param.tzinfo or datetime.UTC)
+            moment = param if param.tzinfo is not None else param.replace(tzinfo=datetime.UTC)
+            # Without a zone it is in the server's or the project's: any hour of the day may be meant.
+            if abs(now - moment) <= (NOW if param.tzinfo is not None else datetime.timedelta(hours=15)):
+                return True
+        elif isinstance(param, (list, tuple)) and has_present_moment(param):
+            return True
+        elif isinstance(param, str) and len(param) >= LENGTH_TO_MICROSECONDS and param[4:5] == "-":
+            try:
+                parsed = datetime.datetime.fromisoformat(param)
+            except ValueError:
+                continue
+            if has_present_moment([parsed]):
+                return True
+    return False
+
+
+#: SQLite and MySQL get moments as texts: "2026-01-31 12:00:00.123456"
+LENGTH_TO_MICROSECONDS = 26
