@@ -59,6 +59,8 @@ class Config:
     share: str
     adaptive: bool
     pinned: tuple[str, ...]
+    figures_interval: float  # seconds; 0: this process's figures are told to nobody
+    show_parameters: bool
     version: str
     name: str | None  # None: what the database tells of itself
     primary: str | None
@@ -141,6 +143,8 @@ OPTIONS: dict[str, Option] = {
     "SHARE": _one_of(*SHARES),
     "ADAPTIVE": Option(True, "True or False", _is_bool),
     "PINNED": Option((), _NAMES, _is_names),
+    "FIGURES_INTERVAL": Option(10, "a number of seconds, 0 for never", lambda v: v == 0 or _is_positive(v)),
+    "SHOW_PARAMETERS": Option(False, "True or False", _is_bool),
     "VERSION": Option("", "a string", lambda value: isinstance(value, str)),
     "NAME": Option(None, "a string that no other database has", _or_none(_is_text)),
     "PRIMARY": Option(None, "an alias in DATABASES", _or_none(_is_text)),

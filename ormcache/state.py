@@ -24,6 +24,7 @@ from ormcache.conf import Config
 from ormcache.database import Database
 from ormcache.figures import figures_of
 from ormcache.host import in_container
+from ormcache.publishing import publisher
 from ormcache.registry import begins_alike, registry
 from ormcache.session import Session
 from ormcache.sql import OTHER
@@ -138,6 +139,7 @@ class State:
             # Under other settings writes may have passed unseen: with ENABLED False, with another blacklist.
             database.renew(EVERYTHING)
         self._begun = self.session.fingerprint
+        publisher.met(self.figures, database)
         if server.shared:
             registry.met(self._key(), database, self.session.copied())
         return None

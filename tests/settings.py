@@ -42,7 +42,13 @@ def _cached(alias: str) -> dict[str, Any]:
     overrides = json.loads(os.environ.get(environment.OVERRIDES, "{}"))
     return _database(alias, "ormcache.backends") | {
         # What one process reads, all others find, however often it was retired. Tests of other ways say so.
-        "ORMCACHE": {"LOCATION": str(RUN.own_folder / "store"), "SHARE": "always", "ADAPTIVE": False, **overrides}
+        "ORMCACHE": {
+            "LOCATION": str(RUN.own_folder / "store"),
+            "SHARE": "always",
+            "ADAPTIVE": False,
+            "FIGURES_INTERVAL": 0,
+        }
+        | overrides
     }
 
 

@@ -90,9 +90,9 @@ class Figures:
         return self._texts.get((plan.statement.digest, plan.relations)) or self._meet(plan, sql)
 
     def _meet(self, plan: Plan, sql: str) -> Text:
-        text = Text(collapsed(sql)[0][:LONGEST_TEXT], plan.relations, caller())
+        text = Text(plan.statement.digest, collapsed(sql)[0][:LONGEST_TEXT], plan.relations, caller())
         with self._lock:
-            text = self._texts.setdefault((plan.statement.digest, plan.relations), text)
+            text = self._texts.setdefault(text.key, text)
             if len(self._texts) > MOST_TEXTS:
                 self._make_room(text)
         return text

@@ -32,6 +32,7 @@ class Sample:
 class Text:
     """Guarded by the lock of the :class:`~ormcache.figures.Figures` that it belongs to."""
 
+    digest: bytes  # of the statement
     sql: str  # lists cut to two
     relations: frozenset[str]
     caller: str | None  # "path:line" that asked first
@@ -47,6 +48,10 @@ class Text:
     def is_sampled(self) -> bool:
         """Is the execution that has just hit one to be remembered?"""
         return self.tally.hits % SAMPLING == 2  # the second one as well: a text may be asked for rarely
+
+    @property
+    def key(self) -> tuple[bytes, frozenset[str]]:
+        return self.digest, self.relations
 
     @property
     def is_suspicious(self) -> bool:

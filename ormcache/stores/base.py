@@ -28,8 +28,9 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeVar, TypeVarTuple
+from typing import ClassVar, NamedTuple, TypeVar, TypeVarTuple
 
 logger = logging.getLogger("ormcache")
 
@@ -40,6 +41,7 @@ MARK_RECORD = 16  # bytes: an 8-byte writer id and the end of its lease, big-end
 WRITER_LENGTH = 8
 
 FIRST_BACK_OFF = 0.5  # seconds that the breaker stays open after the first failure
+MOST_OUTAGES = 20  # that are remembered
 LONGEST_BACK_OFF = 30.0  # seconds; the back-off doubles up to here while failures go on
 
 Args = TypeVarTuple("Args")
@@ -55,6 +57,14 @@ class StoreUnavailable(Exception):
 
 class StoreBusy(StoreUnavailable):
     """The store answers, but others changed the same slot again and again. Does not open the breaker."""
+
+
+class Outage(NamedTuple):
+    """A time in which the store did not answer this process."""
+
+    began: float  # seconds since the epoch
+    ended: float | None  # None: it goes on
+    error: str
 
 
 def is_stamp(value: bytes | None) -> bool:
@@ -116,7 +126,13 @@ class Store:
         self._failures = 0
         self._closed_until = 0.0  # a time of self._clock; calls before it fail at once
         self._probing = False
+        self._outages: deque[Outage] = deque(maxlen=MOST_OUTAGES)
         _stores.add(self)
+
+    @property
+    def outages(self) -> list[Outage]:
+        """The last ones that this process has met, oldest first."""
+        return list(self._outages)
 
     # Operations -------------------------------------------------------------
 
@@ -262,6 +278,8 @@ class Store:
                 self._failures += 1
                 back_off = min(FIRST_BACK_OFF * 2 ** min(seen, 16), LONGEST_BACK_OFF)
                 self._closed_until = self._clock() + back_off
+                if not seen:
+                    self._outages.append(Outage(time.time(), None, repr(error)))
         self._reset()
         if counted and not seen:
             logger.warning("the %s store is away, reads go to the database: %r", self.kind, error)
@@ -269,6 +287,8 @@ class Store:
     def _recovered(self) -> None:
         with self._lock:
             self._failures = 0
+            if self._outages:
+                self._outages.append(self._outages.pop()._replace(ended=time.time()))
         logger.warning("the %s store answers again", self.kind)
 
 

@@ -53,8 +53,9 @@ stamps
 columns  figures.caller  flights  local  pending  planning  selection  switch  values
 figures.counting  session
 figures
+figures.history  figures.report
 database  tenants
-keeping
+keeping  publishing
 registry
 state
 account  transaction

@@ -1,0 +1,253 @@
+"""Telling other processes what this one has counted, through the store, and gathering what they tell.
+
+Every process puts its figures into the store every few seconds, under a name of its own, and sees to it that a list of
+such names has it. Nobody adds anything up there, so nothing has to be locked: two that change the list at once can lose
+one of them, which finds out the next time it looks. Figures are lost with the store; nothing else depends on them.
+
+They hold statements, which ``manage.py ormcache warm`` runs again. So they are signed with the secret key, and
+what is not is left out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from django.utils.crypto import salted_hmac
+
+from ormcache import rows
+from ormcache.database import Database
+from ormcache.figures import Figures, Text
+from ormcache.figures.history import History
+from ormcache.figures.report import MOST_TOLD, Report, most_important, report_of, told_of, totals_of
+from ormcache.keys import digest
+from ormcache.rows import Unencodable, Unreadable
+from ormcache.stamps import FORMAT
+from ormcache.stores.base import StoreUnavailable
+
+#: Figures stay in the store for so many seconds after their process has last told them, and as long as there is room
+RETENTION = 24 * 3600.0
+#: Processes in the list; then those that told the longest ago leave
+MOST_PROCESSES = 512
+#: What one process tells is at most so many bytes: fewer texts, if need be
+MOST_BYTES = 512 * 1024
+
+#: What this process knows of one alias, or of one process, as JSON takes it
+Told = dict[str, Any]
+
+
+class Publisher:
+    """Of one process. Any thread may call any method; one of its own does the work."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the three below
+        self._homes: dict[str, tuple[Figures, Database]] = {}
+        self._histories: dict[str, History] = {}
+        self._thread: threading.Thread | None = None
+        self._told: dict[str, tuple[float, ...]] = {}  # alias → the totals that were told last
+
+    def met(self, figures: Figures, database: Database) -> None:
+        """A connection of this alias leads to this database."""
+        self._homes[figures.alias] = (figures, database)
+        if self._thread is None and database.config.figures_interval:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._work, name="ormcache-figures", daemon=True)
+                    self._thread.start()
+
+    def _work(self) -> None:
+        pause = threading.Event()  # never set: a sleep that no test's frozen clock stops
+        while True:
+            pause.wait(min(self._intervals(), default=10.0))
+            self.publish()
+
+    def _intervals(self) -> list[float]:
+        found = [database.config.figures_interval for _, database in self._homes.copy().values()]
+        return [interval for interval in found if interval]
+
+    def publish(self) -> None:
+        """Tell what there is to tell. What a store does not take is told the next time."""
+        with self._lock:
+            for figures, database in self._homes.copy().values():
+                if not database.config.figures_interval:
+                    continue
+                totals = totals_of(figures)
+                if totals == self._told.get(figures.alias) or not any(totals[:4]):
+                    continue
+                history = self._histories.setdefault(figures.alias, History())
+                history.reached(time.time(), totals)
+                try:
+                    _publish(figures, database, history)
+                except StoreUnavailable:
+                    continue
+                self._told[figures.alias] = totals
+
+    def here(self, identity: str) -> list[Told]:
+        """What this process would tell of the database of this identity, if it has counted anything."""
+        with self._lock:
+            found = []
+            for figures, database in self._homes.values():
+                totals = totals_of(figures)
+                if database.identity == identity and any(totals[:4]):
+                    history = self._histories.setdefault(figures.alias, History())
+                    history.reached(time.time(), totals)
+                    found.append(_told(figures, database, history, MOST_TOLD))
+            return found
+
+
+def _begin_in_child() -> None:
+    """A forked child has told nothing yet, and has not the thread."""
+    publisher.__init__()  # type: ignore[misc]  # the very same beginning
+
+
+#: The one of this process
+publisher = Publisher()
+os.register_at_fork(after_in_child=_begin_in_child)
+atexit.register(publisher.publish)
+
+
+def gathered(database: Database) -> dict[str, Report]:
+    """Database alias → the figures of all processes that use this database under that name.
+
+    Raises StoreUnavailable.
+    """
+    store, identity = database.stamps.store.strict, database.identity
+    told = publisher.here(identity)
+    own = {one["process"]["id"] for one in told}
+    unread = 0
+    for process in _listed(store, identity):
+        if process in own:
+            continue
+        value = _read(store, _name(identity, process))
+        if value is None:
+            unread += 1
+        else:
+            told.append(value)
+    now = time.time()
+    by_alias: dict[str, list[Told]] = {}
+    for one in told:
+        by_alias.setdefault(one["alias"], []).append(one)
+    reports = {alias: report_of(alias, ones, now) for alias, ones in sorted(by_alias.items())}
+    for report in reports.values():
+        report.unread = unread
+    return reports
+
+
+# Into the store and back --------------------------------------------------------------
+
+
+def _publish(figures: Figures, database: Database, history: History) -> None:
+    store, identity = database.stamps.store.strict, database.identity
+    most = MOST_TOLD
+    while True:
+        name = _name(identity, figures.process)
+        value = _sealed(name, _told(figures, database, history, most))
+        if (len(value) <= MOST_BYTES and store.put(name, value, RETENTION)) or most == 0:
+            break
+        most //= 2
+    listed = _listed(store, identity)
+    now = int(time.time())
+    if now - listed.get(figures.process, 0) > RETENTION / 24:
+        listed = {process: at for process, at in listed.items() if now - at < RETENTION} | {figures.process: now}
+        kept = sorted(listed.items(), key=lambda item: item[1])[-MOST_PROCESSES:]
+        store.put(_name(identity), _sealed(_name(identity), dict(kept)), RETENTION)
+
+
+def _listed(store: Any, identity: str) -> dict[str, int]:
+    """Process → when it was last added to the list, seconds since the epoch."""
+    listed = _read(store, _name(identity))
+    return {} if listed is None else dict(listed)
+
+
+def _name(identity: str, process: str = "") -> bytes:
+    return digest(b"figures", FORMAT, identity.encode(), process.encode())
+
+
+def _sealed(name: bytes, told: Mapping[str, Any]) -> bytes:
+    data = zlib.compress(json.dumps(told, separators=(",", ":")).encode(), 1)
+    return rows.mac(_key(), name, data) + data
+
+
+def _read(store: Any, name: bytes) -> Told | None:
+    """None: it is not there, or was not written by this project."""
+    value, _ = store.look_up(name, [])
+    if value is None:
+        return None
+    try:
+        told: Told = json.loads(zlib.decompress(rows.verified(_key(), name, value)))
+    except (Unreadable, zlib.error, ValueError):
+        return None
+    return told
+
+
+def _key() -> bytes:
+    return salted_hmac("ormcache", "figures").digest()
+
+
+# What is told -------------------------------------------------------------------------
+
+
+def _told(figures: Figures, database: Database, history: History, most: int) -> Told:
+    resting = {(plan.statement.digest, plan.relations): judged for _, plan, judged in database.left_alone()}
+    return {
+        "process": {
+            "id": figures.process,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "command": _command(),
+            "began": figures.began,
+            "at": time.time(),
+        },
+        "alias": figures.alias,
+        **told_of(figures),
+        "texts": [_told_of_text(text, resting.get(text.key)) for text in most_important(figures.texts(), most)],
+        "history": history.told(),
+        "outages": [list(outage) for outage in database.stamps.store.strict.outages],
+        "pending": sorted(database.pending.relations),
+    }
+
+
+def _told_of_text(text: Text, judged: Any) -> Told:
+    names = "\n".join(sorted(text.relations))
+    return {
+        "key": digest(text.digest, names.encode("utf-8", "surrogatepass")).hex(),
+        "digest": text.digest.hex(),
+        "sql": text.sql,
+        "relations": sorted(text.relations),
+        "tally": text.tally.as_dict(),
+        "caller": text.caller,
+        "moment": text.moment,
+        "resting": None if judged is None else asdict(judged),
+        "samples": [one for sample in text.samples.values() if (one := _told_of_sample(sample)) is not None],
+    }
+
+
+def _told_of_sample(sample: Any) -> Told | None:
+    params = None
+    if sample.params is not None:
+        try:
+            params = base64.b85encode(rows.encode(tuple(sample.params))).decode()
+        except Unencodable:
+            return None
+    return {"sql": sample.sql, "params": params, "shape": list(sample.shape), "seen": sample.seen}
+
+
+def params_of(sample: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The parameters of one of :attr:`TextReport.samples`. Raises Unreadable."""
+    return None if sample["params"] is None else tuple(rows.decode(base64.b85decode(sample["params"])))
+
+
+def _command() -> str:
+    """How the process was started: the program, and a management command's name."""
+    program = os.path.basename(sys.argv[0] or "python")
+    return f"{program} {sys.argv[1]}" if program in ("manage.py", "django-admin") and sys.argv[1:] else program
