@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ormcache.control import UnknownTable, disabled, invalidate, last_write, left_alone, stats
+    from ormcache.control import UnknownTable, disabled, invalidate, last_write, left_alone, report, stats
     from ormcache.marking import WriteRefused
     from ormcache.scope import as_request
     from ormcache.stores.base import StoreUnavailable
@@ -27,6 +27,7 @@ __all__ = [
     "invalidate",
     "last_write",
     "left_alone",
+    "report",
     "stats",
 ]
 
@@ -40,6 +41,7 @@ _HOMES = {
     "invalidate": "ormcache.control",
     "last_write": "ormcache.control",
     "left_alone": "ormcache.control",
+    "report": "ormcache.control",
     "stats": "ormcache.control",
 }
 

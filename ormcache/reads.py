@@ -227,6 +227,8 @@ class Read:
         kept = local.get(name)
         try:
             found = stamps.look_up(None if kept is not None else name, plan.slots)
+            if found.filled:
+                self._account.filled = True
             if kept is not None and (
                 kept.vector != found.vector
                 or kept.expired()
@@ -237,7 +239,7 @@ class Read:
                 # What this process has not shared, nobody else is likely to have shared since it was retired.
                 if found.vector is not None and kept.shared:
                     found = stamps.look_up(name, plan.slots)
-                self._account.found_outdated(plan, kept.vector, found.vector, expired=kept.expired())
+                self._account.found_outdated(plan, kept.vector, found, expired=kept.expired())
                 kept = None
             # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
             current = True if found.vector is None else database.is_current(plan, found.epoch)
@@ -330,7 +332,7 @@ class Read:
                 self._deadline = 0.0
             else:
                 self._deadline = time.monotonic() + longest
-                self._account.waits = True
+                self._account.begins_to_wait()
         return self._deadline
 
     def _query(

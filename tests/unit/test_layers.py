@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.tally
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.history  figures.tally
 figures.text
 sql.times
 sql.statement
@@ -53,7 +53,7 @@ stamps
 columns  figures.caller  flights  local  pending  planning  selection  switch  values
 figures.counting  session
 figures
-figures.history  figures.report
+figures.report
 database  tenants
 keeping  publishing
 registry
