@@ -74,6 +74,14 @@ class CachedCompiler(_Compiler):
             return super().execute_sql(result_type, chunked_fetch, chunk_size)
         return Read(self, state, connection.ormcache_writes, result_type, chunk_size).run(*compiled)
 
+    def execute_compiled(self, compiled: Any, result_type: Any) -> Any:
+        """Run a query that was compiled before, whatever this compiler's own is; its rows are cut as the compiler says."""
+        self._compiled = compiled
+        try:
+            return self.execute_sql(result_type)
+        finally:
+            self._compiled = None
+
     def _obstacle(self, state: State, result_type: Any, chunked_fetch: bool) -> str | None:
         """What is known before the query is compiled."""
         if state.disabled:

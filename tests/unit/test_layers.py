@@ -69,7 +69,7 @@ cursors
 
 # wiring
 connection
-checks  control
+checks  control  warming
 
 # doors
 ormcache  apps  backends  middleware
