@@ -75,7 +75,7 @@ class CachedCompiler(_Compiler):
         return Read(self, state, connection.ormcache_writes, result_type, chunk_size).run(*compiled)
 
     def execute_compiled(self, compiled: Any, result_type: Any) -> Any:
-        """Run a query that was compiled before, whatever this compiler's own is; its rows are cut as the compiler says."""
+        """Run a query that was compiled before, whatever this compiler's own is; rows are cut as the compiler says."""
         self._compiled = compiled
         try:
             return self.execute_sql(result_type)
