@@ -351,3 +351,22 @@ def test_no_report_where_nothing_is_cached(configure):
     connection.close()
     authors()
     assert ormcache.report("default") is None
+
+
+def test_the_thread_outlives_an_error(configure, monkeypatch, caplog):
+    calls = []
+
+    def fail(self: Publisher) -> None:
+        calls.append(self)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Publisher, "publish", fail)
+    configure(FIGURES_INTERVAL=0.005)
+    authors()
+    began = time.monotonic()
+    while len(calls) < 3:
+        assert time.monotonic() < began + 30
+        time.sleep(0.005)
+    monkeypatch.undo()
+
+    assert [record.getMessage() for record in caplog.records] == ["the figures of this process cannot be told"]
