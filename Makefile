@@ -1,13 +1,14 @@
 # make demo    what ormcache does, shown on a small site; needs nothing but Python
 # make test    all tests, on all engines and stores, on the oldest and the newest Python and Django
 # make lint    style and types
+# make docs    the documentation as a site, in build/docs
 # make bench   ormcache beside plain Django and other caches; about an hour, with ARGS=--quick three minutes
 # make clean   remove what the above have made
 #
 # make test ARGS="-k stamps -x"    what is in ARGS goes to pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format servers bench bench-quick clean
+.PHONY: help demo test lint format docs servers bench bench-quick clean
 .DELETE_ON_ERROR:
 
 OLDEST_PYTHON := python3.11 python3 python3.12 python3.13 python3.14
@@ -25,6 +26,7 @@ VENV := .venv
 VENV_NEWEST := .venv-newest
 DEMO_VENV := .venv-demo
 BENCH_VENV := .venv-bench
+DOCS_VENV := .venv-docs
 
 # The newest Django that both this Python and this test run are for. Django 6.0 and later need Python 3.12.
 DJANGO := Django>=5.2,<5.3
@@ -59,6 +61,10 @@ format: $(VENV)/.linters
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
+docs: $(DOCS_VENV)/.installed
+	@$(DOCS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
+	@echo "build/docs/index.html"
+
 bench: $(BENCH_VENV)/.installed
 	@$(BENCH_VENV)/bin/python -m benchmarks.servers --install
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
@@ -67,7 +73,7 @@ bench-quick:
 	@$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
 clean:
-	rm -rf $(VENV) $(VENV_NEWEST) $(DEMO_VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV_NEWEST) $(DEMO_VENV) $(BENCH_VENV) $(DOCS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 # Each environment is made once and again whenever pyproject.toml changes. Dependency groups need pip 25.1.
 
@@ -91,6 +97,12 @@ $(DEMO_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear $(DEMO_VENV)
 	$(DEMO_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(DEMO_VENV)/bin/python -m pip install --quiet --editable . --group demo
+	@touch $@
+
+$(DOCS_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(DOCS_VENV)/bin/python -m pip install --quiet --editable . "$(DJANGO)" --group docs
 	@touch $@
 
 $(BENCH_VENV)/.installed: pyproject.toml
