@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 project = "ormcache"
 author = "The ormcache authors"
-copyright = "The ormcache authors"
+project_copyright = "The ormcache authors"
 version = release = ormcache.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]

@@ -21,7 +21,8 @@ svg.drawing { --own-ink: #1f2328; --own-soft: #59636e; --own-panel: #f3f4f6; --o
     --own-paper: #0d1117; } }
 svg.drawing text { fill: var(--color-foreground-primary, var(--own-ink)); }
 svg.drawing text.soft { fill: var(--color-foreground-secondary, var(--own-soft)); }
-svg.drawing text.halo { paint-order: stroke; stroke: var(--color-background-primary, var(--own-paper)); stroke-width: 5px; }
+svg.drawing text.halo { paint-order: stroke; stroke-width: 5px;
+  stroke: var(--color-background-primary, var(--own-paper)); }
 svg.drawing text.strong { font-weight: 600; }
 svg.drawing .panel { fill: var(--color-background-secondary, var(--own-panel)); stroke: var(--own-line); }
 svg.drawing .line { fill: none; stroke: var(--own-line); stroke-width: 1.4; }
@@ -192,9 +193,9 @@ ROOMS = [
     ("doors", "how Django and a program reach us", "backends/   apps   middleware   ormcache"),
     ("wiring", "the mixins around a backend; what may be asked", "connection   control   checks"),
     ("paths", "the way of a read and of a write", "reads   writes   transaction_control   marking   cursors"),
-    ("knowledge", "of connection, session, transaction, database", "session   transaction   planning   keeping   flights   …"),
+    ("knowledge", "of connection, session, transaction, database", "session   transaction   planning   keeping   …"),
     ("protocol", "the rules of this page, and nothing else", "stamps"),
-    ("outside", "the only doors to cache, catalog, settings, host", "stores/   catalog/   conf   host   scope   signals"),
+    ("outside", "the only doors to cache, catalog, settings, host", "stores/   catalog/   conf   host   signals"),
     ("pure", "no Django, no database: texts, names, bytes", "sql/   keys   rows   worth   reasons"),
 ]  # fmt: skip
 
