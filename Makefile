@@ -6,9 +6,10 @@
 # make clean   remove what the above have made
 #
 # make test ARGS="-k stamps -x"    what is in ARGS goes to pytest
+# make test-on PYTHON=python3.12 DJANGO="Django==6.0.*" PARTS="unit mysql"    parts of the tests on one version
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs servers bench bench-quick clean
+.PHONY: help demo test test-on lint format docs servers bench bench-quick clean
 .DELETE_ON_ERROR:
 
 OLDEST_PYTHON := python3.11 python3 python3.12 python3.13 python3.14
@@ -22,11 +23,15 @@ find_python = $(shell for name in $(1); do for python in $$name "$$HOME"/.pyenv/
 PYTHON ?= $(or $(call find_python,$(OLDEST_PYTHON)),$(error ormcache needs Python 3.11 or later with its venv module))
 PYTHON_NEWEST ?= $(call find_python,$(NEWEST_PYTHON))
 
+PARTS ?= unit packaging sqlite postgresql mysql
+
 VENV := .venv
 VENV_NEWEST := .venv-newest
 DEMO_VENV := .venv-demo
 BENCH_VENV := .venv-bench
 DOCS_VENV := .venv-docs
+# One for each pair of versions that `make test-on` is asked for
+VENV_ON = .venv-on-$(notdir $(PYTHON))-$(subst *,x,$(word 2,$(subst =, ,$(DJANGO))))
 
 # The newest Django that both this Python and this test run are for. Django 6.0 and later need Python 3.12.
 DJANGO := Django>=5.2,<5.3
@@ -45,7 +50,12 @@ ifeq ($(PYTHON_NEWEST),)
 	@echo "##### NO PYTHON 3.12 OR LATER HERE: the newest Django is NOT tested" >&2
 	@test -z "$$CI"
 endif
-	@$(VENV)/bin/python tests/run.py $(VENV)/bin/python $(if $(PYTHON_NEWEST),$(VENV_NEWEST)/bin/python) -- $(ARGS)
+	@$(VENV)/bin/python tests/run.py --parts $(PARTS) \
+		--pythons $(VENV)/bin/python $(if $(PYTHON_NEWEST),$(VENV_NEWEST)/bin/python) -- $(ARGS)
+
+test-on: $(VENV_ON)/.installed
+	@$(VENV_ON)/bin/python -m tests.servers --install
+	@$(VENV_ON)/bin/python tests/run.py --parts $(PARTS) --pythons $(VENV_ON)/bin/python -- $(ARGS)
 
 servers: $(VENV)/.installed
 	@$(VENV)/bin/python -m tests.servers --install
@@ -73,7 +83,7 @@ bench-quick:
 	@$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
 clean:
-	rm -rf $(VENV) $(VENV_NEWEST) $(DEMO_VENV) $(BENCH_VENV) $(DOCS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-on-* $(VENV_NEWEST) $(DEMO_VENV) $(BENCH_VENV) $(DOCS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 # Each environment is made once and again whenever pyproject.toml changes. Dependency groups need pip 25.1.
 
@@ -91,6 +101,12 @@ $(VENV_NEWEST)/.installed: pyproject.toml
 	$(PYTHON_NEWEST) -m venv --clear $(VENV_NEWEST)
 	$(VENV_NEWEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(VENV_NEWEST)/bin/python -m pip install --quiet --editable . "$(DJANGO_NEWEST)" $(GROUPS)
+	@touch $@
+
+$(VENV_ON)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV_ON)
+	$(VENV_ON)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV_ON)/bin/python -m pip install --quiet --editable . "$(DJANGO)" $(GROUPS)
 	@touch $@
 
 $(DEMO_VENV)/.installed: pyproject.toml
