@@ -3,13 +3,14 @@
 # make lint    style and types
 # make docs    the documentation as a site, in build/docs
 # make bench   ormcache beside plain Django and other caches; about an hour, with ARGS=--quick three minutes
+# make dist    the distributions, in dist
 # make clean   remove what the above have made
 #
 # make test ARGS="-k stamps -x"    what is in ARGS goes to pytest
-# make test-on PYTHON=python3.12 DJANGO="Django==6.0.*" PARTS="unit mysql"    parts of the tests on one version
+# make test-on PYTHON_VERSION=3.12 DJANGO_VERSION=6.0 PARTS="unit mysql"    parts of the tests, on these versions alone
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-on lint format docs servers bench bench-quick clean
+.PHONY: help demo test test-on lint format docs dist servers bench bench-quick clean
 .DELETE_ON_ERROR:
 
 OLDEST_PYTHON := python3.11 python3 python3.12 python3.13 python3.14
@@ -30,8 +31,7 @@ VENV_NEWEST := .venv-newest
 DEMO_VENV := .venv-demo
 BENCH_VENV := .venv-bench
 DOCS_VENV := .venv-docs
-# One for each pair of versions that `make test-on` is asked for
-VENV_ON = .venv-on-$(notdir $(PYTHON))-$(subst *,x,$(word 2,$(subst =, ,$(DJANGO))))
+VENV_ON := .venv-on-$(PYTHON_VERSION)-$(DJANGO_VERSION)
 
 # The newest Django that both this Python and this test run are for. Django 6.0 and later need Python 3.12.
 DJANGO := Django>=5.2,<5.3
@@ -75,6 +75,11 @@ docs: $(DOCS_VENV)/.installed
 	@$(DOCS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
 	@echo "build/docs/index.html"
 
+dist: $(VENV)/.installed
+	rm -rf dist
+	@$(VENV)/bin/python -m build --outdir dist
+	@$(VENV)/bin/python -m twine check --strict dist/*
+
 bench: $(BENCH_VENV)/.installed
 	@$(BENCH_VENV)/bin/python -m benchmarks.servers --install
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
@@ -83,7 +88,8 @@ bench-quick:
 	@$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
 clean:
-	rm -rf $(VENV) .venv-on-* $(VENV_NEWEST) $(DEMO_VENV) $(BENCH_VENV) $(DOCS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV_NEWEST) .venv-on-* $(DEMO_VENV) $(BENCH_VENV) $(DOCS_VENV)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 # Each environment is made once and again whenever pyproject.toml changes. Dependency groups need pip 25.1.
 
@@ -104,9 +110,10 @@ $(VENV_NEWEST)/.installed: pyproject.toml
 	@touch $@
 
 $(VENV_ON)/.installed: pyproject.toml
-	$(PYTHON) -m venv --clear $(VENV_ON)
+	@test -n "$(PYTHON_VERSION)" -a -n "$(DJANGO_VERSION)" || { echo "which PYTHON_VERSION and DJANGO_VERSION?" >&2; exit 2; }
+	$(or $(call find_python,python$(PYTHON_VERSION)),$(error no Python "$(PYTHON_VERSION)" here)) -m venv --clear $(VENV_ON)
 	$(VENV_ON)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(VENV_ON)/bin/python -m pip install --quiet --editable . "$(DJANGO)" $(GROUPS)
+	$(VENV_ON)/bin/python -m pip install --quiet --editable . "Django==$(DJANGO_VERSION).*" $(GROUPS)
 	@touch $@
 
 $(DEMO_VENV)/.installed: pyproject.toml

@@ -1,8 +1,8 @@
 """Runs all tests, part by part, and prints the closing line of each at the end.
 
-``python tests/run.py [--parts NAME ...] --pythons FULL [QUICK ...]``: interpreters whose environments have ormcache and its test
-dependencies. The first one runs everything, the others everything that is not slow. What comes after ``--`` goes to
-pytest.
+``python tests/run.py [--parts NAME ...] --pythons FULL [QUICK ...]``: interpreters whose environments have ormcache and
+its test dependencies. The first one runs everything, the others everything that is not slow. What comes after ``--``
+goes to pytest.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ def test_the_sdist_has_all_that_its_tests_and_its_site_need(distributions: Distr
     with tarfile.open(distributions.sdist) as sdist:
         names = {member.name.partition("/")[2] for member in sdist.getmembers() if member.isfile()}
     files = {"pyproject.toml", "Makefile", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"}
+    files |= {".ci/run", ".github/workflows/ci.yml", ".pre-commit-config.yaml", ".readthedocs.yaml"}
     more = {".gitignore", "PKG-INFO"}  # the builder's own
 
     assert names - more == in_tree("ormcache", "tests", "docs", "benchmarks") | files
