@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 import ormcache
 
@@ -54,5 +55,21 @@ def inline_drawings(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             image.replace_self(nodes.raw("", f'<div class="drawing">{svg}</div>', format="html"))
 
 
+def check_nothing_is_fetched(app: Sphinx, error: Exception | None) -> None:
+    """A reader of the site is not told of to others: its pages load nothing from elsewhere."""
+    if error is not None or app.builder.format != "html":
+        return
+    loading = re.compile(
+        r"""<(?:script|img|iframe|link rel="(?:stylesheet|preload|icon))[^>]*(?:src|href)="(?:https?:)?//"""
+    )
+    for page in app.outdir.rglob("*.html"):
+        if loading.search(page.read_text(encoding="utf-8")):
+            raise ExtensionError(f"{page.name} loads something from elsewhere")
+    for sheet in app.outdir.rglob("*.css"):
+        if re.search(r"""(?:@import|url\()\s*["']?(?:https?:)?//""", sheet.read_text(encoding="utf-8")):
+            raise ExtensionError(f"{sheet.name} loads something from elsewhere")
+
+
 def setup(app: Sphinx) -> None:
     app.connect("doctree-resolved", inline_drawings)
+    app.connect("build-finished", check_nothing_is_fetched)
