@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CI
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,13 +46,23 @@ class Environment:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.fixture(scope="session")
+def package_index(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skips where there is none, as if it were a server that is missing."""
+    folder = tmp_path_factory.mktemp("download")
+    asked = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), "hatchling"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode:
+        (pytest.fail if CI else pytest.skip)(f"no package index: {done.stderr}")
+
+
 def made(folder: Path) -> Environment:
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     return Environment(folder)
 
 
 @pytest.fixture(scope="session")
-def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+def distributions(package_index: None, tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     """The sdist, and the wheel that is built from it and from nothing else."""
     folder = tmp_path_factory.mktemp("dist")
     done = subprocess.run(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.packaging.conftest import ROOT, Distributions, Environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the index may be far away
 
 
 def in_tree(*folders: str) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 import ormcache
 from tests.packaging.conftest import Environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the index may be far away
 
 PROJECT = Path(__file__).parent / "typed_project"
 
