@@ -61,6 +61,21 @@ def test_a_replica_of_a_primary_keeps_nothing(identify: Any, monkeypatch: pytest
     assert ormcache.stats("default")["kept"] == before[1]
 
 
+def test_a_replica_whose_primary_was_not_reached_is_not_cached(
+    identify: Any, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = {"NAME": "/nowhere/at/all"} if engine == "sqlite" else {"HOST": "127.0.0.1", "PORT": "1"}
+    monkeypatch.setitem(connections.settings, "away", connections.settings["second"] | away)
+    monkeypatch.setitem(settings.DATABASES["default"]["ORMCACHE"], "PRIMARY", "away")
+    setting_changed.send(sender=None, setting="ORMCACHE", value=None, enter=True)
+    Author.objects.create(name="A")
+    identify(lambda server: replace(server, replica=True))
+    connection.ensure_connection()
+    before = counted("bypassed", reasons.REPLICA)
+    assert names() == names() == ["A"]
+    assert counted("bypassed", reasons.REPLICA) == before + 2
+
+
 def test_a_server_that_does_not_tell_is_not_cached_and_works(identify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(server: Any) -> Any:
         raise RuntimeError("it does not tell")
