@@ -1,4 +1,4 @@
-"""What keeps a read out of the cache just now: the session and the transaction of its connection, and its parameters."""
+"""What keeps a read out of the cache just now: the session and the transaction of its connection, its parameters."""
 
 from __future__ import annotations
 

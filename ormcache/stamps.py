@@ -127,10 +127,10 @@ class Stamps:
             return Inspected(held)
         try:
             opened = value if self._signing_key is None else verified(self._signing_key, entry, value)
-            length = int.from_bytes(opened[_LENGTH], "big")
-            if opened[:3] != _HEADER or length % STAMP_LENGTH or _PREAMBLE + length > len(opened):
-                raise Unreadable("not an entry")
         except Unreadable:
+            return Inspected(held, len(value))
+        length = int.from_bytes(opened[_LENGTH], "big")
+        if opened[:3] != _HEADER or length % STAMP_LENGTH or _PREAMBLE + length > len(opened):
             return Inspected(held, len(value))
         vector = opened[_PREAMBLE : _PREAMBLE + length]
         kept = [vector[at : at + STAMP_LENGTH] for at in range(0, length, STAMP_LENGTH)]

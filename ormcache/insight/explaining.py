@@ -96,7 +96,9 @@ def _name_of(subject: Any) -> str:
         return "SQL"
     if isinstance(subject, Manager):
         return f"{subject.model._meta.label}.{subject.name}"
-    return str(subject._meta.label) if isinstance(subject, type) else "QuerySet"
+    if isinstance(subject, type) and issubclass(subject, Model):
+        return subject._meta.label
+    return "QuerySet"
 
 
 def _subject_of(subject: Any, using: str) -> _Subject:
@@ -228,7 +230,9 @@ def _worth(plan: Plan) -> Worth:
 def _table(database: Database, model: type[Model]) -> Table:
     name = table_of(model)
     found = database.find(name)
-    return Table(model._meta.label, found[0] if found else name, bool(found), database.listed(found[0] if found else name))
+    return Table(
+        model._meta.label, found[0] if found else name, bool(found), database.listed(found[0] if found else name)
+    )
 
 
 class _Told:
@@ -247,7 +251,7 @@ class _Told:
         # The store is not told of what the settings keep out.
         self._untold = {one for one in self._writing if not is_pseudo(one) and database.excludes(one)}
         # In the order of the vector that a result is kept under.
-        self._read = [EPOCH, *sorted(plan.relations)] if plan.relations or plan.effect is Effect.READ else []
+        self._read = [EPOCH, *sorted(plan.relations)] if plan.effect is Effect.READ else []
         written = sorted({*plan.written, *self._untold} - set(self._read))
         asked = [*self._read, *written]
         self._held: dict[str, bytes | None] | None = None
@@ -330,7 +334,9 @@ class _Told:
         names = sorted(statement.sources | (statement.targets or frozenset()), key=str)
         missing = [name for name in names if not self._scope.find(name)]
         known = self._database.relations
-        return tuple(Unknown(".".join(filter(None, name)), near(".".join(filter(None, name)), known)) for name in missing)
+        return tuple(
+            Unknown(".".join(filter(None, name)), near(".".join(filter(None, name)), known)) for name in missing
+        )
 
 
 def near(name: str, known: Iterable[str]) -> tuple[str, ...]:
