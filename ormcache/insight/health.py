@@ -38,6 +38,9 @@ from ormcache.switch import disabled
 #: Times that something is done to see how long it takes
 ROUNDS = 20
 
+#: A table of Django's own that has rows in nearly every project
+_SMALL = "contenttypes.ContentType"
+
 #: Rows of a table that are compared
 MOST_ROWS = 100
 
@@ -253,7 +256,10 @@ class _Examination:
     def _cached_models(self) -> Iterator[type[Model]]:
         """Those whose rows could be compared now, Django's own tables first: they are small."""
         recorded: Any = MigrationRecorder.Migration
-        models: list[type[Model]] = [recorded, *apps.get_models()]
+        models: list[type[Model]] = [
+            recorded,
+            *sorted(apps.get_models(), key=lambda model: model._meta.label != _SMALL),
+        ]
         for model in models:
             if not model._meta.managed or model._meta.proxy:
                 continue

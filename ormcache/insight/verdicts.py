@@ -35,7 +35,7 @@ def of_store(facts: StoreFacts, config: Config, look_up: float) -> Iterator[Find
         yield Finding(
             WARNING,
             "store",
-            f"A look-up takes {look_up * 1e3:.0f} ms; after {config.store_timeout * 1e3:.0f} ms the store counts as away.",
+            f"A look-up takes {look_up:.2f} s; after {config.store_timeout} s the store counts as away.",
             "Bring the store nearer, or raise STORE_TIMEOUT.",
         )
     for server in facts.servers:
@@ -121,7 +121,7 @@ def _of_embedded(server: ServerFacts, config: Config) -> Iterator[Finding]:
         yield Finding(
             NOTE,
             "store",
-            f"{server.address} takes {limit} bytes at most, half of its file system, and not MAX_SIZE, {config.max_size}.",
+            f"{server.address} takes {limit} bytes at most, half of its file system. MAX_SIZE is {config.max_size}.",
             "A container's /dev/shm is as large as --shm-size says.",
         )
 

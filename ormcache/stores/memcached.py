@@ -93,8 +93,8 @@ class Server:
             running=_number(told, b"uptime"),
             policy="lru" if evicts else "noeviction",
             largest=_number(settings, b"item_size_max"),
-            # It counts whole seconds, and its second begins when it likes.
-            ahead=None if clock is None else clock + 0.5 - (before + after) / 2,
+            # It adds up two numbers of whole seconds, when it was started and for how long it has run.
+            ahead=None if clock is None else clock + 1 - (before + after) / 2,
             ahead_by=1.0 + (after - before) / 2,
             more={"curr_connections": _number(told, b"curr_connections") or 0},
         )
