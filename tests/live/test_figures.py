@@ -370,3 +370,18 @@ def test_the_thread_outlives_an_error(configure, monkeypatch, caplog):
     monkeypatch.undo()
 
     assert [record.getMessage() for record in caplog.records] == ["the figures of this process cannot be told"]
+
+
+def test_a_cause_is_not_of_an_earlier_write():
+    def last() -> str:
+        return figures_of("default").events()[-1].cause
+
+    Author.objects.update(name="x")
+    assert last().startswith("UPDATE")
+    Author.objects.create(name="y")
+    assert last().startswith("INSERT")
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        Author.objects.create(name="z")
+        raise ZeroDivisionError
+    Author.objects.update(name="z")
+    assert last().startswith("UPDATE")
