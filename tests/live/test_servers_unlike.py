@@ -91,3 +91,18 @@ def test_a_server_that_does_not_tell_is_not_cached_and_works(identify: Any, monk
     monkeypatch.undo()
     Author.objects.update(name="B")  # it tells by now, and so does the write
     assert names() == names() == ["B"]
+
+
+def test_nodes_of_a_cluster_that_have_one_name(queries: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write on one node retires what was read on the other; without the name they are two databases."""
+    for name, read_again in ((None, 0), ("cluster", 1)):
+        for alias in ("default", "second"):
+            monkeypatch.setitem(settings.DATABASES[alias]["ORMCACHE"], "NAME", name)
+            connections[alias].close()
+        setting_changed.send(sender=None, setting="ORMCACHE", value=None, enter=True)
+        names()
+        with queries(0):
+            names()
+        Author.objects.using("second").create(name="B")
+        with queries(read_again):
+            names()
