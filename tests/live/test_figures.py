@@ -257,6 +257,16 @@ def test_processes_tell_their_figures(kind, configure, other_process):
     assert sum(point.hits for point in found.history) == found.total.hits
 
 
+def test_a_process_counts_once(configure):
+    configure(FIGURES_INTERVAL=3600)
+    authors()
+    publisher.publish()
+    authors()
+
+    assert report().total.reads == 2
+    assert len(report().processes) == 1
+
+
 def test_a_process_tells_them_by_itself(configure):
     configure(FIGURES_INTERVAL=0.02)
     began = time.monotonic()
@@ -327,8 +337,14 @@ def test_the_store_is_away(start_server, configure):
         (told,) = publisher.here(connection.ormcache.database.identity)
         (outage,) = told["outages"]
 
-    assert outage[1] is None
-    assert total().bypassed == {reasons.STORE_AWAY: 1}
+        assert outage[1] is None
+        assert total().bypassed == {reasons.STORE_AWAY: 1}
+        server.restart()
+        while ormcache.stats("default")["hits"] == 0:
+            authors()
+        (over,) = report().outages
+        assert over.ended is not None
+        assert over.ended > over.began
 
 
 def test_a_sample_can_be_read_again(configure, other_process):

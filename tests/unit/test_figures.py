@@ -155,6 +155,18 @@ def test_frequent_executions_are_remembered():
     assert text.samples[b"often"].seen == 400
 
 
+def test_a_frequent_execution_that_comes_late_is_remembered_too():
+    text = Text(b"a", "SELECT", frozenset({"t"}), None)
+    for number in range(MOST_SAMPLES):
+        for _ in range(5):
+            text.sample(b"early %d" % number, "SELECT", (), ("multi", 1, False))
+    for number in range(100):
+        text.sample(b"late", "SELECT", ("late",), ("multi", 1, False))
+        text.sample(b"%d" % number, "SELECT", (number,), ("multi", 1, False))
+
+    assert b"late" in text.samples
+
+
 @pytest.mark.parametrize(
     "params, is_moment",
     [
