@@ -53,9 +53,12 @@ stamps
 columns  figures.caller  flights  local  pending  planning  selection  switch  values
 figures.counting  session
 figures
-figures.history  figures.report
+figures.history
+figures.report
 database  tenants
 keeping  publishing
+insight  insight.metrics
+insight.readings
 registry
 state
 account  transaction
@@ -75,6 +78,10 @@ checks  control
 ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
+contrib  contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
+contrib.prometheus  contrib.opentelemetry.instrumentor
+contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
+contrib.opentelemetry.apps
 """
 
 #: Modules that import others by name when they are first needed; the names stand in them as strings
