@@ -220,7 +220,7 @@ def _told(figures: Figures, database: Database, history: History, most: int) -> 
         **told_of(figures),
         "texts": [_told_of_text(text, resting.get(text.key)) for text in most_important(figures.texts(), most)],
         "history": history.told(),
-        "outages_met": database.stamps.store.strict.outages_met,
+        "outages_met": figures.outages(database.stamps.store.strict.outages_met),
         "outages": [list(outage) for outage in database.stamps.store.strict.outages],
         "pending": sorted(database.pending.relations),
     }

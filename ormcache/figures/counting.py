@@ -82,6 +82,7 @@ class Figures:
         self._written: dict[str, Written] = {}
         self._retired: dict[str, int] = {}  # relation → results that its writes have retired
         self._saved = 0.0
+        self._outages = 0
         self._writes: deque[tuple[float, frozenset[str], Mapping[frozenset[str], str]]] = deque(maxlen=MOST_EVENTS)
         self._damaged: deque[Event] = deque(maxlen=MOST_EVENTS)
 
@@ -263,6 +264,12 @@ class Figures:
             saved = saved_seconds([text.tally for text in self._texts.values()], self._total())
             self._saved = max(self._saved, saved)
             return self._saved
+
+    def outages(self, met: int) -> int:
+        """Outages of the store, of which the one that the alias leads to now has met so many. Never falls."""
+        with self._lock:
+            self._outages = max(self._outages, met)
+            return self._outages
 
     def events(self) -> list[Event]:
         """The last ones, oldest first."""

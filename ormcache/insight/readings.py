@@ -53,7 +53,7 @@ def readings_here(relations: int = MOST_RELATIONS) -> list[Reading]:
                 figures.writing.untold,
                 figures.writing.seconds,
                 figures.saved_seconds(),
-                0 if store is None else store.outages_met,
+                figures.outages(0 if store is None else store.outages_met),
                 bounded(figures.retired(), relations),
                 bounded(written, relations),
                 None if store is None else store.answers,

@@ -29,7 +29,7 @@ class OrmcacheInstrumentor:
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
-        """Begin, or begin anew with other providers; without any, with those that are or will be set for the process."""
+        """Begin, or begin anew with other providers; by default those that are set for the process, now or later."""
         self.uninstrument()
         provider = meter_provider or metrics.get_meter_provider()
         with self._lock:

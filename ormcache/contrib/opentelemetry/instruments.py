@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -23,20 +22,19 @@ class Instruments:
     active = False
 
     def __init__(self, meter: Meter) -> None:
-        self._lock = threading.Lock()  # guards the two below
-        self._readings: list[Reading] = []
-        self._told: set[str] | None = None  # the metrics that the readings were told for; None: there are none
+        #: Readings, and the metrics that they were told for. Replaced as one, as a lock could be held during a fork
+        self._present: tuple[list[Reading], set[str]] | None = None
         for metric in METRICS:
             if metric.of is not Of.TOLD:
                 self._make(meter, metric)
 
     def _make(self, meter: Meter, metric: Metric) -> None:
-        suffix, unit = _UNITS.get(metric.unit, ("", f"{{{metric.counted}}}" if metric.counted else "1"))
+        unit = _UNITS[metric.unit][1] if metric.unit else f"{{{metric.counted}}}" if metric.counted else "1"
         make: Callable[..., object] = (
             meter.create_observable_counter if metric.kind is Kind.COUNTER else meter.create_observable_gauge
         )
         make(
-            PREFIX + metric.name + suffix,
+            instrument_name(metric),
             callbacks=[partial(self._observe, metric)],
             unit=unit,
             description=metric.help,
@@ -47,17 +45,21 @@ class Instruments:
             return []
         return [
             Observation(number, {PREFIX + "alias": reading.alias, **_attributes(metric, values)})
-            for reading in self._present(metric)
+            for reading in self._readings(metric)
             for values, number in metric.values(reading).items()
         ]
 
-    def _present(self, metric: Metric) -> list[Reading]:
+    def _readings(self, metric: Metric) -> list[Reading]:
         """One collection asks for each metric once: what is asked for again is a new one."""
-        with self._lock:
-            if self._told is None or metric.name in self._told:
-                self._readings, self._told = readings_here(), set()
-            self._told.add(metric.name)
-            return self._readings
+        present = self._present
+        if present is None or metric.name in present[1]:
+            present = self._present = readings_here(), set()
+        present[1].add(metric.name)
+        return present[0]
+
+
+def instrument_name(metric: Metric) -> str:
+    return PREFIX + metric.name + (_UNITS[metric.unit][0] if metric.unit else "")
 
 
 def _attributes(metric: Metric, values: tuple[str, ...]) -> dict[str, str]:

@@ -71,6 +71,8 @@ class Spans:
         query: float,
         **kwargs: Any,
     ) -> None:
+        if sql is None:
+            return  # nothing ran: it was known to be empty
         self._span("bypass", using, relations, sql, params, query, {"ormcache.reason": reason})
 
     def invalidated(
@@ -95,7 +97,7 @@ class Spans:
         result: str,
         using: str,
         relations: frozenset[str],
-        sql: str | None,
+        sql: str,
         params: Any,
         seconds: float,
         more: dict[str, Any],
@@ -112,22 +114,20 @@ class Spans:
             span.set_attributes({key: value for key, value in more.items() if value is not None})
         span.end(now)
 
-    def _of_database(self, using: str, sql: str | None, params: Any) -> dict[str, Any]:
+    def _of_database(self, using: str, sql: str, params: Any) -> dict[str, Any]:
         connection: Any = connections[using]
         given = connection.settings_dict
+        shows = connection.ormcache.config.show_parameters
         found = {
             "db.system.name": _SYSTEMS.get(connection.vendor, connection.vendor),
             "db.namespace": str(given["NAME"]),
             "db.operation.name": "SELECT",
+            "db.query.text": sql if shows else self._shown(sql, connection),
             "server.address": given["HOST"] or None,
             "server.port": int(given["PORT"]) if str(given["PORT"]).isdigit() else None,
         }
-        if sql is not None:
-            shows = connection.ormcache.config.show_parameters
-            found["db.query.text"] = sql if shows else self._shown(sql, connection)
-            if shows:
-                numbered = enumerate(params or ())
-                found |= {f"db.query.parameter.{number}": str(param) for number, param in numbered}
+        if shows:
+            found |= {f"db.query.parameter.{number}": str(param) for number, param in enumerate(params or ())}
         return found
 
     def _shown(self, sql: str, connection: Any) -> str:
