@@ -28,7 +28,7 @@ pytest.importorskip("opentelemetry")
 
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
 
-from ormcache.contrib.opentelemetry.instruments import instrument_name
+from ormcache.contrib.opentelemetry.instruments import instrument_name  # noqa: E402
 from ormcache.contrib.prometheus import register  # noqa: E402
 from ormcache.contrib.prometheus.collector import PREFIX, OrmcacheCollector  # noqa: E402
 
@@ -442,7 +442,7 @@ def test_the_dashboard_asks_for_what_there_is(dashboard, known):
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     asked = re.findall(r"label_values\((.*), \w+\)", json.dumps(dashboard["templating"]).replace('\\"', '"'))
 
-    assert len(expressions) > 30
+    assert len(expressions) >= 30
     assert len(asked) >= 2
     assert [wrong for expression in [*expressions, *asked] for wrong in unknown_in(expression, known)] == []
     assert [one for one in expressions if one.count("(") != one.count(")") or one.count("{") != one.count("}")] == []
@@ -504,27 +504,23 @@ def test_the_alerts_ask_for_what_there_is(known):
 def test_every_metric_is_documented(known):
     """With its labels, but for the process's, and its words: the table says what is exported."""
     text = (GRAFANA.parent / "monitoring.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `django_ormcache_")]
     documented = {
-        cells[0].strip("` "): (
-            cells[1].strip("` "),
-            [label.strip("` ") for label in cells[2].split(",") if label.strip()],
-        )
-        for cells in (
-            line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `django_ormcache_")
-        )
+        name.strip("` "): (opentelemetry.strip("` "), set(re.findall(r"\w+", labels)))
+        for name, opentelemetry, labels, _ in rows
     }
     theirs = {sample.name for family in OrmcacheCollector(deployment=True).collect() for sample in family.samples}
 
     assert set(documented) == theirs == set(known)
     for name, (opentelemetry, labels) in documented.items():
-        assert set(labels) | {"alias"} == known[name] - {"process"}, name
+        assert labels | {"alias"} == known[name] - {"process"}, name
         assert opentelemetry == spelled.get(name, ""), name
 
 
-#: Prometheus' name → OpenTelemetry's
+#: Prometheus' name → OpenTelemetry's without its prefix
 spelled = {
     f"{PREFIX}{metric.name}{f'_{metric.unit}' if metric.unit else ''}"
-    f"{'_total' if metric.kind is Kind.COUNTER else ''}": instrument_name(metric)
+    f"{'_total' if metric.kind is Kind.COUNTER else ''}": instrument_name(metric).removeprefix("ormcache.")
     for metric in METRICS
     if metric.of is not Of.TOLD
 }
