@@ -71,6 +71,10 @@ class Publisher:
                     self._thread = threading.Thread(target=self._work, name="ormcache-figures", daemon=True)
                     self._thread.start()
 
+    def homes(self) -> list[tuple[Figures, Database]]:
+        """The figures of each alias that this process has connected, with the database that it led to last."""
+        return list(self._homes.copy().values())
+
     def _work(self) -> None:
         failed = False
         pause = threading.Event()  # never set: a sleep that no test's frozen clock stops
@@ -137,15 +141,9 @@ def gathered(database: Database) -> dict[str, Report]:
     store, identity = database.stamps.store.strict, database.identity
     told = publisher.here(identity)
     own = {one["process"]["id"] for one in told}
-    unread = 0
-    for process in _listed(store, identity):
-        if process in own:
-            continue
-        value = _read(store, _name(identity, process))
-        if value is None:
-            unread += 1
-        else:
-            told.append(value)
+    heard = [_read(store, _name(identity, process)) for process in _listed(store, identity) if process not in own]
+    told += [one for one in heard if one is not None]
+    unread = heard.count(None)
     now = time.time()
     by_alias: dict[str, list[Told]] = {}
     for one in told:
@@ -154,6 +152,16 @@ def gathered(database: Database) -> dict[str, Report]:
     for report in reports.values():
         report.unread = unread
     return reports
+
+
+def heard(database: Database) -> list[Told]:
+    """What each process has told, this one too, as it stands in the store: the same to whichever process asks.
+
+    Raises StoreUnavailable.
+    """
+    store, identity = database.stamps.store.strict, database.identity
+    found = [_read(store, _name(identity, process)) for process in _listed(store, identity)]
+    return [one for one in found if one is not None]
 
 
 # Into the store and back --------------------------------------------------------------
@@ -225,6 +233,7 @@ def _told(figures: Figures, database: Database, history: History, most: int) -> 
         **told_of(figures),
         "texts": [_told_of_text(text, resting.get(text.key)) for text in most_important(figures.texts(), most)],
         "history": history.told(),
+        "outages_met": figures.outages(database.stamps.store.strict.outages_met),
         "outages": [list(outage) for outage in database.stamps.store.strict.outages],
         "pending": sorted(database.pending.relations),
     }

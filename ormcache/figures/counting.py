@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ormcache.catalog import SCHEMA
 from ormcache.figures.caller import caller
-from ormcache.figures.tally import Tally, total_of
+from ormcache.figures.tally import Tally, saved_seconds, total_of
 from ormcache.figures.text import Text
 from ormcache.planning import Plan
 from ormcache.sql import collapsed
@@ -80,6 +80,9 @@ class Figures:
         self._gone_together = Tally()
         self._unplanned = Tally()  # bypasses before the text was known
         self._written: dict[str, Written] = {}
+        self._retired: dict[str, int] = {}  # relation → results that its writes have retired
+        self._saved = 0.0
+        self._outages = 0
         self._writes: deque[tuple[float, frozenset[str], Mapping[frozenset[str], str]]] = deque(maxlen=MOST_EVENTS)
         self._damaged: deque[Event] = deque(maxlen=MOST_EVENTS)
 
@@ -152,6 +155,7 @@ class Figures:
                 tally.miss_seconds += seconds
             if by is not None:
                 tally.retired_by[by] = tally.retired_by.get(by, 0) + 1
+                self._retired[by] = self._retired.get(by, 0) + 1
             if refused is None:
                 tally.kept += 1
             else:
@@ -230,7 +234,10 @@ class Figures:
     def total(self) -> Tally:
         """The figures of all reads."""
         with self._lock:
-            return total_of([self._unplanned, self._gone_together, *(text.tally for text in self._texts.values())])
+            return self._total()
+
+    def _total(self) -> Tally:
+        return total_of([self._unplanned, self._gone_together, *(text.tally for text in self._texts.values())])
 
     def relations(self) -> dict[str, Tally]:
         """The figures of reads by relation: a read of two relations counts for both."""
@@ -242,9 +249,30 @@ class Figures:
         return found
 
     def written(self) -> dict[str, Written]:
-        """Relation → its writes; ``SCHEMA`` among them."""
+        """Relation → its writes, in the order of the first ones; ``SCHEMA`` among them."""
         with self._lock:
             return {relation: replace(written) for relation, written in self._written.items()}
+
+    def retired(self) -> dict[str, int]:
+        """Relation → results that its writes have retired and that were asked for again, in the order of the first."""
+        with self._lock:
+            return self._retired.copy()
+
+    def saved_seconds(self) -> float:
+        """What the hits would have taken the database: an estimate, by the means of executions, that never falls.
+
+        A mean does fall when a query has become quicker; what was said to be saved stays said.
+        """
+        with self._lock:
+            saved = saved_seconds([text.tally for text in self._texts.values()], self._total())
+            self._saved = max(self._saved, saved)
+            return self._saved
+
+    def outages(self, met: int) -> int:
+        """Outages of the store, of which the one that the alias leads to now has met so many. Never falls."""
+        with self._lock:
+            self._outages = max(self._outages, met)
+            return self._outages
 
     def events(self) -> list[Event]:
         """The last ones, oldest first."""

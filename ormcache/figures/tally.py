@@ -96,3 +96,14 @@ def total_of(tallies: Iterable[Tally]) -> Tally:
     for tally in tallies:
         made.add(tally)
     return made
+
+
+def saved_seconds(texts: Iterable[Tally], total: Tally) -> float:
+    """What the hits would have taken the database, by the means of texts, and by the mean of all for the others."""
+    hits, seconds = total.hits, 0.0
+    for tally in texts:
+        mean = tally.mean_query_seconds
+        if mean is not None:
+            seconds += tally.hits * mean
+            hits -= tally.hits
+    return seconds + max(hits, 0) * (total.mean_query_seconds or 0.0)

@@ -129,7 +129,14 @@ class Store:
         self._closed_until = 0.0  # a time of self._clock; calls before it fail at once
         self._probing = False
         self._outages: deque[Outage] = deque(maxlen=MOST_OUTAGES)
+        #: outages that this process has met, those that are forgotten among them
+        self.outages_met = 0
         _stores.add(self)
+
+    @property
+    def answers(self) -> bool:
+        """Did it answer when it was last asked?"""
+        return not self._failures
 
     @property
     def outages(self) -> list[Outage]:
@@ -295,6 +302,7 @@ class Store:
                 back_off = min(FIRST_BACK_OFF * 2 ** min(seen, 16), LONGEST_BACK_OFF)
                 self._closed_until = self._clock() + back_off
                 if not seen:
+                    self.outages_met += 1
                     self._outages.append(Outage(time.time(), None, repr(error)))
         self._reset()
         if counted and not seen:

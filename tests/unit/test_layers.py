@@ -73,7 +73,8 @@ connection
 
 # insight: what is going on, computed for people
 insight  insight.plain  insight.meanings  insight.wording  insight.explanation  insight.aliases  insight.verdicts
-insight.explaining
+insight.explaining  insight.metrics
+insight.readings
 
 checks  control  warming
 insight.health
@@ -88,6 +89,10 @@ management.commands.ormcache
 ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
+contrib  contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
+contrib.prometheus  contrib.opentelemetry.instrumentor
+contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
+contrib.opentelemetry.apps
 """
 
 #: Modules that import others by name when they are first needed; the names stand in them as strings
