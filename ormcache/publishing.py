@@ -40,6 +40,8 @@ logger = logging.getLogger("ormcache")
 
 #: Figures stay in the store for so many seconds after their process has last told them, and as long as there is room
 RETENTION = 24 * 3600.0
+#: What has not changed is told again after so many seconds: the store may have evicted it
+AGAIN = 1800.0
 #: Processes in the list; then those that told the longest ago leave
 MOST_PROCESSES = 512
 #: What one process tells is at most so many bytes: fewer texts, if need be
@@ -60,7 +62,8 @@ class Publisher:
         self._homes: dict[str, tuple[Figures, Database]] = {}
         self._histories: dict[str, History] = {}
         self._thread: threading.Thread | None = None
-        self._told: dict[str, tuple[float, ...]] = {}  # alias → the totals that were told last
+        #: alias → when its figures were told last, by time.monotonic, and their totals
+        self._told: dict[str, tuple[float, tuple[float, ...]]] = {}
 
     def met(self, figures: Figures, database: Database) -> None:
         """A connection of this alias leads to this database."""
@@ -99,7 +102,8 @@ class Publisher:
                 if not database.config.figures_interval:
                     continue
                 totals = totals_of(figures)
-                if totals == self._told.get(figures.alias) or not any(totals[:4]):
+                last, told = self._told.get(figures.alias, (0.0, ()))
+                if not any(totals[:4]) or (totals == told and time.monotonic() < last + AGAIN):
                     continue
                 history = self._histories.setdefault(figures.alias, History())
                 history.reached(time.time(), totals)
@@ -107,7 +111,7 @@ class Publisher:
                     _publish(figures, database, history)
                 except StoreUnavailable:
                     continue
-                self._told[figures.alias] = totals
+                self._told[figures.alias] = (time.monotonic(), totals)
 
     def here(self, identity: str) -> list[Told]:
         """What this process would tell of the database of this identity, if it has counted anything."""

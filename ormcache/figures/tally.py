@@ -71,7 +71,7 @@ class Tally:
                 setattr(self, name, getattr(self, name) + number)
         for name in COUNTERS:
             mine = getattr(self, name)
-            for key, count in getattr(other, name).items():
+            for key, count in getattr(other, name).copy().items():  # to which another thread may add
                 mine[key] = mine.get(key, 0) + count
 
     def copy(self) -> Tally:

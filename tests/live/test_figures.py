@@ -267,6 +267,24 @@ def test_a_process_counts_once(configure):
     assert len(report().processes) == 1
 
 
+def test_idle_processes_tell_again_what_the_store_has_lost(configure, redis_server, monkeypatch):
+    configure(STORE="redis", CACHE="redis", FIGURES_INTERVAL=3600)
+    authors()
+    publisher.publish()
+    client = redis.Redis.from_url(settings.CACHES["redis"]["LOCATION"])
+    client.flushdb()
+    client.close()
+    database = connection.ormcache.database
+
+    def listed() -> list[str]:
+        publisher.publish()
+        return list(publishing._listed(database.stamps.store, database.identity))
+
+    assert listed() == []
+    monkeypatch.setattr(publishing, "AGAIN", 0)
+    assert listed() == [figures_of("default").process]
+
+
 def test_a_process_tells_them_by_itself(configure):
     configure(FIGURES_INTERVAL=0.02)
     began = time.monotonic()
