@@ -183,6 +183,18 @@ def test_pure_modules_need_nothing_but_python(module: str) -> None:
     assert names - {"ormcache"} <= sys.stdlib_module_names
 
 
+def test_only_commands_draw() -> None:
+    drawing = {
+        module
+        for module, tree in MODULES.items()
+        for node, _ in statements(tree)
+        if any(name.partition(".")[0] == "rich" for name in imported(node))
+    }
+
+    assert drawing
+    assert all(module.startswith("management.") for module in drawing)
+
+
 def test_modules_import_at_their_top() -> None:
     inside = {
         (module, function)
