@@ -133,14 +133,23 @@ def gathered(database: Database) -> dict[str, Report]:
             unread += 1
         else:
             told.append(value)
+    reports = _reports(told)
+    for report in reports.values():
+        report.unread = unread
+    return reports
+
+
+def own_figures(database: Database) -> dict[str, Report]:
+    """The same of this process alone, which needs no store."""
+    return _reports(publisher.here(database.identity))
+
+
+def _reports(told: list[Told]) -> dict[str, Report]:
     now = time.time()
     by_alias: dict[str, list[Told]] = {}
     for one in told:
         by_alias.setdefault(one["alias"], []).append(one)
-    reports = {alias: report_of(alias, ones, now) for alias, ones in sorted(by_alias.items())}
-    for report in reports.values():
-        report.unread = unread
-    return reports
+    return {alias: report_of(alias, ones, now) for alias, ones in sorted(by_alias.items())}
 
 
 # Into the store and back --------------------------------------------------------------

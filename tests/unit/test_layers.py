@@ -50,7 +50,7 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-columns  figures.caller  flights  local  pending  planning  selection  switch  values
+columns  figures.caller  insight  flights  local  pending  planning  selection  switch  values
 figures.counting  session
 figures
 figures.history  figures.report
@@ -58,7 +58,7 @@ database  tenants
 keeping  publishing
 registry
 state
-account  transaction
+account  insight.advice  insight.overview  transaction
 
 marking
 transaction_control
@@ -72,9 +72,13 @@ connection
 checks  control
 
 # doors
-ormcache  apps  backends  middleware
+ormcache  apps  backends  contrib  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
+contrib.admin  contrib.admin.apps  contrib.admin.charts  contrib.admin.models  contrib.admin.templatetags
+contrib.admin.page  contrib.admin.templatetags.ormcache_admin
+contrib.admin.views
+contrib.admin.admin  contrib.admin.urls
 """
 
 #: Modules that import others by name when they are first needed; the names stand in them as strings

@@ -1,0 +1,1 @@
+"""What connects ormcache with other tools; each of these is switched on by itself."""
