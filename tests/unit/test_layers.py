@@ -24,7 +24,7 @@ sql.times
 sql.statement
 sql.vocabulary  sql.settings  sql.stored
 sql.names  sql.other  sql.session
-sql.writing  sql.temporary
+sql.writing  sql.temporary  sql.masking
 sql.reading
 sql.analysis
 sql
