@@ -50,10 +50,11 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-columns  figures.caller  insight  flights  local  pending  planning  selection  switch  values
+columns  figures.caller  flights  insight  local  pending  planning  selection  switch  values
 figures.counting  session
 figures
-figures.history  figures.report
+figures.history
+figures.report
 database  tenants
 keeping  publishing
 registry
@@ -75,8 +76,9 @@ checks  control
 ormcache  apps  backends  contrib  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
-contrib.admin  contrib.admin.apps  contrib.admin.charts  contrib.admin.models  contrib.admin.templatetags
-contrib.admin.page  contrib.admin.templatetags.ormcache_admin
+contrib.admin  contrib.admin.apps  contrib.admin.drawing  contrib.admin.models  contrib.admin.templatetags
+contrib.admin.charts  contrib.admin.templatetags.ormcache_admin
+contrib.admin.page
 contrib.admin.views
 contrib.admin.admin  contrib.admin.urls
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -13,9 +13,14 @@ from django.urls import URLPattern, path
 from ormcache.contrib.admin.models import Figures
 from ormcache.contrib.admin.views import context_of
 
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Figures]
+else:
+    _ModelAdmin = admin.ModelAdmin  # generic for types only
+
 
 @admin.register(Figures)
-class FiguresAdmin(admin.ModelAdmin[Figures]):
+class FiguresAdmin(_ModelAdmin):
     """One page, in the place of a list. Who may see it is decided as for any model."""
 
     def get_urls(self) -> list[URLPattern]:

@@ -41,3 +41,9 @@ def _unit(seconds: float) -> str:
         if seconds < limit:
             return unit
     return " d"
+
+
+@register.filter
+def unlocalised(value: float) -> str:
+    """A number for SVG, which knows no decimal commas."""
+    return str(value)
