@@ -16,6 +16,22 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[3])]
 os.environ["DJANGO_SETTINGS_MODULE"] = "bookshop.settings"
 
+
+class Clock:
+    """``time.time`` for a process that lives through a day in a minute: whatever it stamps is of then."""
+
+    def __init__(self):
+        self.real = time.time
+        self.shift = 0.0  # seconds
+
+    def __call__(self):
+        return self.real() - self.shift
+
+
+clock = time.time = Clock()
+if sys.argv[1] == "visit":
+    clock.shift = int(sys.argv[3]) * 3600
+
 import django
 
 django.setup()
@@ -55,26 +71,13 @@ def prepare():
     )
 
 
-class Clock:
-    """``time.time`` for a process that lives through a day in a minute: whatever it stamps is of then."""
-
-    def __init__(self):
-        self._real = time.time
-        self.shift = 0.0
-
-    def __call__(self):
-        return self._real() - self.shift
-
-
 def visit(seed, hours, visits):
-    clock = time.time = Clock()
     chance = random.Random(seed)
     client = Client()
-    end = clock()
     steps = hours * 3600 // STEP
-    began = end - hours * 3600
+    began = clock()
     for step in range(steps + 1):
-        clock.shift = clock._real() - (began + step * STEP)
+        clock.shift = clock.real() - (began + step * STEP)
         if step == 0:
             publisher.publish()  # its beginning
         hour = time.gmtime(clock()).tm_hour
@@ -82,7 +85,6 @@ def visit(seed, hours, visits):
         for _ in range(max(round(visits / (steps + 1) * busy * chance.uniform(0.8, 1.2)), 1)):
             _visit(client, chance)
         publisher.publish()
-    time.time = clock._real
 
 
 def _visit(client, chance):

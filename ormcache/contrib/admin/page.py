@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ormcache.catalog import EPOCH, SCHEMA
 from ormcache.contrib.admin.charts import charts_of
@@ -59,13 +60,13 @@ class Judged:
 
     advice: Advice
     sql: str
+    short: str  # the same without long lists of columns
     tone: str
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     text: TextReport
-    sql: str
     judged: Judged
     past: tuple[tuple[str, int], ...]  # reasons and how often: reads past the cache, results that were not kept
     params: tuple[str, ...]  # of the executions that hit most, if they may be shown
@@ -84,6 +85,15 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Happened:
+    """The same event, as often as it came in a row."""
+
+    event: Event  # the last one
+    times: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     overview: Overview
     report: Report | None
@@ -95,7 +105,7 @@ class Page:
     bars: tuple[Bar, ...]
     queries: tuple[Query, ...]
     counted: tuple[tuple[str, tuple[tuple[str, int, float], ...]], ...]  # title → (name, count, per cent)
-    events: tuple[Event, ...]
+    events: tuple[Happened, ...]
     left_out: int  # relations that are not in the table
 
 
@@ -119,7 +129,7 @@ def page_of(overview: Overview, order: str) -> Page:
         _bars(relations[:MOST_RELATIONS], report, facts, shown),
         _queries(report, order, facts, shown),
         _counted(report),
-        tuple(event._replace(cause=shown.sql(event.cause)) for event in report.events[:MOST_EVENTS]),
+        _events(report.events, shown)[:MOST_EVENTS],
         max(len(relations) - MOST_RELATIONS, 0),
     )
 
@@ -148,6 +158,10 @@ def _headline(overview: Overview) -> tuple[str, str]:
 WARMING_UP = 1000
 
 
+#: Three columns or more in a row, as the ORM writes them
+_COLUMNS = re.compile(r"""(?:["`]?\w+["`]?\.["`]?\w+["`]?(?: AS ["`]?\w+["`]?)?,\s*){3,}""")
+
+
 class _Shown:
     """Statements as they may be shown."""
 
@@ -160,7 +174,8 @@ class _Shown:
 
     def judged(self, advice: Advice) -> Judged:
         tone = TONES.get(advice.verdict, "quiet")
-        return Judged(advice, self.sql(advice.sql), tone if tone == "good" or advice.remedy else "quiet")
+        sql = self.sql(advice.sql)
+        return Judged(advice, sql, _COLUMNS.sub("…, ", sql), tone if tone == "good" or advice.remedy else "quiet")
 
     def params(self, samples: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         if not self.everything:
@@ -208,13 +223,28 @@ def _queries(report: Report, order: str, facts: Facts, shown: _Shown) -> tuple[Q
     return tuple(
         Query(
             text,
-            shown.sql(text.sql),
             shown.judged(on_query(text, facts)),
             tuple(sorted((text.tally.bypassed | text.tally.refused).items(), key=lambda item: -item[1])),
             shown.params(text.samples),
         )
         for text in chosen
     )
+
+
+def _events(events: Sequence[Event], shown: _Shown) -> tuple[Happened, ...]:
+    found: list[Happened] = []
+    for event in events:
+        cause = shown.sql(event.cause)
+        last = found[-1] if found else None
+        if last is not None and (last.event.kind, last.event.relations, last.cause) == (
+            event.kind,
+            event.relations,
+            cause,
+        ):
+            found[-1] = replace(last, times=last.times + 1)
+        else:
+            found.append(Happened(event, 1, cause))
+    return tuple(found)
 
 
 def _counted(report: Report) -> tuple[tuple[str, tuple[tuple[str, int, float], ...]], ...]:
