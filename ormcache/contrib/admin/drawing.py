@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 1000, 100
 #: Longer histories are drawn in tens of minutes throughout
 FINE_UP_TO = 3 * 3600  # seconds
 LEAST_SPAN = 600  # seconds; a cache that began just now fills a part of the width
-NICE = (1, 2, 2.5, 5, 10)
+NICE = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,8 +158,9 @@ def _headline(overview: Overview) -> tuple[str, str]:
 WARMING_UP = 1000
 
 
+_COLUMN = r"""["`]?\w++["`]?\.["`]?\w++["`]?(?: AS ["`]?\w++["`]?)?"""
 #: Three columns or more in a row, as the ORM writes them
-_COLUMNS = re.compile(r"""(?:["`]?\w+["`]?\.["`]?\w+["`]?(?: AS ["`]?\w+["`]?)?,\s*){3,}""")
+_COLUMNS = re.compile(rf"{_COLUMN}(?:,\s*+{_COLUMN}){{2,}}")
 
 
 class _Shown:
@@ -175,7 +176,7 @@ class _Shown:
     def judged(self, advice: Advice) -> Judged:
         tone = TONES.get(advice.verdict, "quiet")
         sql = self.sql(advice.sql)
-        return Judged(advice, sql, _COLUMNS.sub("…, ", sql), tone if tone == "good" or advice.remedy else "quiet")
+        return Judged(advice, sql, _COLUMNS.sub("…", sql), tone if tone == "good" or advice.remedy else "quiet")
 
     def params(self, samples: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         if not self.everything:
