@@ -146,16 +146,23 @@ def gathered(database: Database) -> dict[str, Report]:
     told = publisher.here(identity)
     own = {one["process"]["id"] for one in told}
     heard = [_read(store, _name(identity, process)) for process in _listed(store, identity) if process not in own]
-    told += [one for one in heard if one is not None]
-    unread = heard.count(None)
+    reports = _reports(told + [one for one in heard if one is not None])
+    for report in reports.values():
+        report.unread = heard.count(None)
+    return reports
+
+
+def own_figures(database: Database) -> dict[str, Report]:
+    """The same of this process alone, which needs no store."""
+    return _reports(publisher.here(database.identity))
+
+
+def _reports(told: list[Told]) -> dict[str, Report]:
     now = time.time()
     by_alias: dict[str, list[Told]] = {}
     for one in told:
         by_alias.setdefault(one["alias"], []).append(one)
-    reports = {alias: report_of(alias, ones, now) for alias, ones in sorted(by_alias.items())}
-    for report in reports.values():
-        report.unread = unread
-    return reports
+    return {alias: report_of(alias, ones, now) for alias, ones in sorted(by_alias.items())}
 
 
 def heard(database: Database) -> list[Told]:

@@ -162,7 +162,8 @@ def report_of(using: str, told: Sequence[Mapping[str, Any]], now: float) -> Repo
         report.writes += writes
         report.untold += untold
         report.write_seconds += seconds
-        minutes = max((process.at - process.began) / 60, 1.0)
+        # Until now, and not until it last told: a command that has ended writes no more.
+        minutes = max((now - process.began) / 60, 1.0)
         for name, (tally, count, at, cause) in one["relations"].items():
             relation = relations.setdefault(name, RelationReport(name))
             relation.tally.add(Tally.from_dict(tally))

@@ -73,7 +73,7 @@ connection
 
 # insight: what is going on, computed for people
 insight  insight.plain  insight.meanings  insight.wording  insight.explanation  insight.aliases  insight.verdicts
-insight.explaining  insight.metrics
+insight.explaining  insight.metrics  insight.advice  insight.overview
 insight.readings
 
 checks  control  warming
@@ -86,13 +86,18 @@ management.subcommands.explain  management.subcommands.check  management.subcomm
 management.commands.ormcache
 
 # doors
-ormcache  apps  backends  middleware
+ormcache  apps  backends  contrib  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
 contrib  contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
 contrib.prometheus  contrib.opentelemetry.instrumentor
 contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
 contrib.opentelemetry.apps
+contrib.admin  contrib.admin.apps  contrib.admin.drawing  contrib.admin.models  contrib.admin.templatetags
+contrib.admin.charts  contrib.admin.templatetags.ormcache_admin
+contrib.admin.page
+contrib.admin.views
+contrib.admin.admin  contrib.admin.urls
 """
 
 #: Modules that import others by name when they are first needed; the names stand in them as strings
