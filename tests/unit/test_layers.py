@@ -86,7 +86,7 @@ management.subcommands.explain  management.subcommands.check  management.subcomm
 management.commands.ormcache
 
 # doors
-ormcache  apps  backends  contrib  middleware
+ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
 contrib  contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
