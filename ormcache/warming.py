@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models.sql import Query
 
 from ormcache import signals
@@ -74,7 +74,11 @@ def _read(sample: Mapping[str, Any], worth: float) -> Read | None:
 
 
 def warm(connection: Any, database: Database, reads: list[Read]) -> Iterator[Outcome]:
-    """Run these one by one, in autocommit; nothing but reads that may be cached is run."""
+    """Run these one by one, in autocommit; nothing but reads that may be cached is run.
+
+    They end in the store, where all processes find them, whatever SHARE says.
+    """
+    database.has_loaded(connection)  # by a plan without the catalog nothing may be cached
     for read in reads:
         plan, _ = database.plan(read.sql, connection.ormcache.standpoint())
         if plan.obstacle is not None:
@@ -83,10 +87,14 @@ def warm(connection: Any, database: Database, reads: list[Read]) -> Iterator[Out
         with _heard(connection.alias) as heard:
             try:
                 _run(connection, read)
-            except DatabaseError as error:
+                if heard and heard[-1][0] is Warmed.READ and database.config.share == "auto":
+                    # What was cheap is in the memory of this process alone until it is asked for again.
+                    _run(connection, read)
+                    del heard[1:]
+            except Error as error:
                 yield Outcome(read, Warmed.FAILED, str(error).strip())
                 continue
-        result, why = heard[-1] if heard else (Warmed.NOT_KEPT, None)
+        result, why = heard[0] if heard else (Warmed.NOT_KEPT, None)
         yield Outcome(read, result, why)
 
 

@@ -1,0 +1,40 @@
+"""Statements as they may be shown to people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ormcache.sql import masked
+
+_COLUMN = r"""["`]?\w++["`]?\.["`]?\w++["`]?(?: AS ["`]?\w++["`]?)?"""
+#: Three columns or more in a row, as the ORM writes them
+_COLUMNS = re.compile(rf"{_COLUMN}(?:,\s*+{_COLUMN}){{2,}}")
+_QUOTED = re.compile(r"'((?:[^']|'')++)'")
+MASK, CUT = "?", "…"
+
+
+class Statements:
+    def __init__(self, vendor: str, *, whole: bool) -> None:
+        """``whole``: values may be shown too (``SHOW_PARAMETERS``)."""
+        self._vendor = vendor
+        self._whole = whole
+
+    def shown(self, sql: str) -> str:
+        return sql if self._whole else masked(sql, self._vendor)
+
+    def error(self, text: str, sql: str, params: Iterable[Any] | None) -> str:
+        """What a database said about a statement, which may quote values of it. One line of it."""
+        line = text.strip().partition("\n")[0]
+        if self._whole:
+            return line
+        values = {str(param) for param in params or ()} | set(_QUOTED.findall(sql))
+        for value in sorted(filter(None, values), key=len, reverse=True):
+            line = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, line)
+        return line
+
+
+def short(sql: str) -> str:
+    """A statement of the ORM without its long lists of columns."""
+    return _COLUMNS.sub(CUT, sql)
