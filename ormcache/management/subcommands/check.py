@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,8 +14,9 @@ from rich.text import Text
 from ormcache.insight.health import ROUNDS, DatabaseHealth, Health, Latency, examine
 from ormcache.insight.plain import plain
 from ormcache.insight.verdicts import ERROR, LEVELS, NOTE, OK, WARNING, Finding
-from ormcache.management.common import add_json, add_using, aliases_of
+from ormcache.management.common import add_json, add_using, aliases_of, number
 from ormcache.management.output import Output
+from ormcache.management.words import size
 from ormcache.stores.facts import ServerFacts
 
 HELP = """Looks whether all is well: databases, stores, clocks, settings.
@@ -31,17 +32,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_json(parser)
     parser.add_argument(
         "--rounds",
-        type=_rounds,
+        type=number(1),
         default=ROUNDS,
         metavar="N",
         help=f"Times that each round trip is measured ({ROUNDS}).",
     )
-
-
-def _rounds(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError("it must be a number, 1 or more")
-    return int(text)
 
 
 def run(options: Mapping[str, Any], out: Output) -> None:
@@ -89,8 +84,8 @@ def _server(server: ServerFacts) -> Iterator[str]:
     if server.version:
         yield server.version
     if server.used is not None:
-        limit = "no bound" if not server.limit else _size(server.limit)
-        yield f"{_size(server.used)} of {limit}"
+        limit = "no bound" if not server.limit else size(server.limit)
+        yield f"{size(server.used)} of {limit}"
     if server.policy:
         yield server.policy
     if server.evicted is not None:
@@ -102,7 +97,7 @@ def _server(server: ServerFacts) -> Iterator[str]:
         if name in ("role", "aof_enabled", "connected_slaves", "backend"):
             yield f"{name} {value}"
         elif name == "disk_free":
-            yield f"{_size(int(value))} free on its disk"
+            yield f"{size(int(value))} free on its disk"
 
 
 def _clock(ahead: float, ahead_by: float) -> str:
@@ -120,13 +115,6 @@ def _seconds(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds * 1e6:.0f} µs"
-
-
-def _size(size: int) -> str:
-    for unit, bytes_ in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if size >= bytes_:
-            return f"{size / bytes_:.1f} {unit}"
-    return f"{size} bytes"
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
