@@ -65,7 +65,7 @@ class Database:
         self.epoch = self.stamps.slot(EPOCH)
         self.schema = self.stamps.slot(SCHEMA)
         #: relations that this process has written while the store was away
-        self.pending = Pending(self._renew)
+        self.pending = Pending(self._renew, store.strict.wake)
         self._blacklist = Selection(config.blacklist)
         self._only = Selection(config.only)
         self._listed = Selection(config.foreign_tables)

@@ -286,6 +286,11 @@ class Store:
             self._recovered()
         return answer
 
+    def wake(self) -> None:
+        """The next call tries, however short ago the last failure was."""
+        with self._lock:
+            self._closed_until = 0.0
+
     def _may_probe(self) -> bool:
         """One caller a back-off may try again; the others keep failing at once meanwhile."""
         with self._lock:
