@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from django.utils.crypto import salted_hmac
@@ -153,6 +154,10 @@ class Database:
         with self._lock:
             self._catalog_epoch = found.vector[:half]
         return True
+
+    def still_holds(self, slots: Sequence[bytes], vector: bytes) -> bool:
+        """Do these slots hold these stamps, by the store's own word? Raises StoreUnavailable."""
+        return self._strict_stamps.look_up(None, slots).vector == vector
 
     def is_settled(self, epoch: bytes | None) -> bool:
         """Is it known, without asking, that the catalog was right at this value of the epoch's slot?"""

@@ -255,7 +255,7 @@ def heard():
 
     def listen(name, signal):
         def receive(sender, using, signal, **what):
-            events.append((name, using, what.get("relations", what.get("reason"))))
+            events.append((name, using, what.get("reason", what.get("relations"))))
 
         signal.connect(receive, weak=False)
         return signal, receive

@@ -50,11 +50,12 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-columns  figures.caller  flights  local  pending  planning  selection  switch  values
+columns  figures.caller  flights  local  pending  planning  selection  shadow  switch  values
 figures.counting  session
 figures
-figures.history  figures.report
-database  tenants
+figures.history
+figures.report
+database  recording  tenants
 keeping  publishing
 registry
 state
@@ -71,6 +72,11 @@ cursors
 connection
 checks  control
 
+# for tests of projects
+testing.asserting  testing.overriding
+testing
+pytest_plugin
+
 # doors
 ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
@@ -78,7 +84,7 @@ backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.w
 """
 
 #: Modules that import others by name when they are first needed; the names stand in them as strings
-LAZY = {"ormcache", "stores"}
+LAZY = {"ormcache", "pytest_plugin", "stores"}
 
 #: The one function that may import: Django calls it when all apps are loaded, and not before may its module be imported
 IMPORTING_FUNCTIONS = {("apps", "ready")}
