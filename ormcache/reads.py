@@ -18,17 +18,16 @@ from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGL
 
 from ormcache import keeping, keys, reasons, rows, shadow, signals
 from ormcache.account import Account
-from ormcache.catalog import EVERYTHING
 from ormcache.columns import ColumnsMixin, is_djangos
 from ormcache.database import Database
 from ormcache.figures import Text
 from ormcache.flights import Flight
+from ormcache.hindrances import hindrance, read_clock
 from ormcache.keeping import Outcome
 from ormcache.local import Kept
 from ormcache.planning import Plan
 from ormcache.rows import Unreadable
 from ormcache.shadow import StaleRead
-from ormcache.sql import reads_clock
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
 from ormcache.switch import Mode, is_disabled, mode
@@ -165,24 +164,19 @@ class Read:
             return self._bypass(reasons.SNAPSHOT, compiled)
         plan, lengths = database.plan(sql, state.standpoint())
         self._text = self._account.planned(plan, sql)
-        reason = plan.obstacle or self._hindrance(database, plan)
+        reason = plan.obstacle or hindrance(self._connection, state, self._writes.transaction, database, plan)
         if reason is None and plan.worth is not None and plan.worth.rests and mode() is None:
             reason = reasons.NOT_WORTH
         if reason is not None:
             return self._bypass(reason, compiled)
         try:
-            name = keys.entry_name(state.prefix(database), plan.statement.digest + lengths, params, self._shape())
+            shape = shape_of(self._compiler, self._result_type)
+            name = keys.entry_name(state.prefix(database), plan.statement.digest + lengths, params, shape)
         except keys.Unkeyable:
             return self._bypass(reasons.PARAMETER, compiled)
-        if state.vendor == "postgresql" and params and any(map(_reads_clock, params)):
+        if state.vendor == "postgresql" and params and read_clock(params):
             return self._bypass(reasons.CLOCK, compiled)
         return self._ask(database, plan, name, compiled)
-
-    def _shape(self) -> tuple[Any, ...]:
-        """How Django cuts the rows that the statement returns."""
-        compiler = self._compiler
-        # The compiler of an aggregation over a subquery never asks for extra columns, and lacks the attribute.
-        return (self._result_type, compiler.col_count, bool(getattr(compiler, "has_extra_select", False)))
 
     def _bypass(self, reason: str, compiled: Any) -> Any:
         self._account.bypassed(reason)
@@ -200,29 +194,6 @@ class Read:
         if self._writes.transaction.in_old_snapshot:
             return False
         return database.has_loaded(connection)
-
-    def _hindrance(self, database: Database, plan: Plan) -> str | None:
-        """What in the connection keeps this result out of the cache just now."""
-        state, transaction = self._state, self._writes.transaction
-        if self._connection.connection is not None:
-            obstacle = state.session_obstacle
-            if obstacle is not None:
-                return obstacle
-            if state.session.isolation == "read uncommitted" and state.vendor == "mysql":
-                return reasons.UNCOMMITTED
-            if transaction.is_open:
-                dirty = transaction.dirty
-                if dirty and (dirty >= EVERYTHING or not dirty.isdisjoint(plan.relations)):
-                    return reasons.DIRTY
-                if transaction.ran if state.vendor == "sqlite" else transaction.keeps_snapshot:
-                    return reasons.SNAPSHOT
-        pending = database.pending.relations
-        if pending and (pending >= EVERYTHING or not pending.isdisjoint(plan.relations)):
-            try:
-                database.pending.retry()
-            except StoreUnavailable:
-                return reasons.PENDING
-        return None
 
     # With the cache ---------------------------------------------------------------------
 
@@ -308,7 +279,8 @@ class Read:
     ) -> Any:
         self._account.hit(self._connection.__class__, compiled, read=read)
         if self._text.is_sampled:
-            self._state.figures.sample(self._text, name, compiled[0], compiled[1], self._shape())
+            shape = shape_of(self._compiler, self._result_type)
+            self._state.figures.sample(self._text, name, compiled[0], compiled[1], shape)
         if mode() is Mode.SHADOW or (database.config.shadow and mode() is None):
             return self._hold(database, plan, result, vector, compiled)
         shaped = [result] if self._result_type == MULTI else result
@@ -411,6 +383,12 @@ class Read:
         self._state.figures.shared(self._text, outcome.written, outcome.refused)
 
 
+def shape_of(compiler: Any, result_type: Any) -> tuple[Any, ...]:
+    """How Django cuts the rows that a compiled statement returns."""
+    # The compiler of an aggregation over a subquery never asks for extra columns, and lacks the attribute.
+    return (result_type, compiler.col_count, bool(getattr(compiler, "has_extra_select", False)))
+
+
 def _in_event_loop() -> bool:
     """Does this thread run an event loop, in which the other reader may be a task that waits for this one?"""
     try:
@@ -418,13 +396,6 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _reads_clock(param: Any) -> bool:
-    """Would PostgreSQL read a moment of its own clock where it expects a date?"""
-    if isinstance(param, str):
-        return reads_clock(param)
-    return isinstance(param, (list, tuple)) and any(map(_reads_clock, param))
 
 
 @cache

@@ -276,6 +276,12 @@ class State:
         self._prefix = (database, fingerprint, besides, prefix)
         return prefix
 
+    @property
+    def tenant(self) -> str | None:
+        """The schema that a backend below makes cursors for; None: none does so."""
+        schema = self._below.schema
+        return None if schema is None else str(schema)
+
     def cursor_made(self) -> None:
         """The backend below has made a cursor."""
         self._below.cursor_made(self.session)

@@ -9,7 +9,7 @@ A store holds three kinds of things under opaque byte names:
   what is served: a store may lose them, or let two processes have one.
 
 The rules by which slots and entries are read and written (:mod:`ormcache.stamps`) need only the first six operations of
-:class:`Store`; the other two are for claims (:mod:`ormcache.flights`).
+:class:`Store`; the next two are for claims (:mod:`ormcache.flights`), the last two for those who look after it.
 Every operation costs one round trip where the server has a way to do it in one.
 
 A subclass implements the underscored hooks and raises whatever its client raises; this class turns all of it
@@ -31,6 +31,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple, TypeVar, TypeVarTuple
+
+from ormcache.stores.facts import ServerFacts, StoreFacts
 
 logger = logging.getLogger("ormcache")
 
@@ -188,6 +190,14 @@ class Store:
         """
         self._guarded(self._release, name, word, seconds)
 
+    def empty(self, slots: Sequence[bytes]) -> None:
+        """Take away what these slots hold, as if it had been evicted: who reads begins anew."""
+        self._guarded(self._empty, slots)
+
+    def describe(self) -> StoreFacts:
+        """What the store tells of itself, for people."""
+        return StoreFacts(self.kind, self._guarded(self._describe))
+
     def close(self) -> None:
         """Give back connections, files and memory. The next operation opens them again."""
 
@@ -220,6 +230,12 @@ class Store:
         raise NotImplementedError
 
     def _release(self, name: bytes, word: bytes, seconds: float) -> None:
+        raise NotImplementedError
+
+    def _empty(self, slots: Sequence[bytes]) -> None:
+        raise NotImplementedError
+
+    def _describe(self) -> tuple[ServerFacts, ...]:
         raise NotImplementedError
 
     def _reset(self) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from argparse import ArgumentParser
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from pkgutil import resolve_name
 from types import SimpleNamespace
@@ -15,6 +17,12 @@ import pytest
 
 import ormcache
 from ormcache import checks, conf, reasons, signals
+from ormcache.insight.explanation import Entry, Explanation, Key, Reason, Relation, Slot, Table, Unknown, Worth
+from ormcache.insight.health import Clock, DatabaseHealth, Latency, Step
+from ormcache.insight.meanings import MEANINGS
+from ormcache.insight.verdicts import Finding
+from ormcache.management.commands.ormcache import SUBCOMMANDS
+from ormcache.stores.facts import ServerFacts, StoreFacts
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -90,6 +98,58 @@ def test_every_reason_is_documented() -> None:
     known = [value for name, value in vars(reasons).items() if name.isupper()]
 
     assert sorted(first_cells("reasons.md")) == sorted(known)
+
+
+def shown_plainly(cell: str) -> str:
+    """A cell of a table without links and code marks."""
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", cell).replace("`", "").rstrip(" |")
+
+
+def test_programs_tell_of_reasons_in_the_words_of_the_page() -> None:
+    documented = {row[0].strip("`"): tuple(map(shown_plainly, row[1:])) for row in rows(page("reasons.md"))}
+
+    assert documented == MEANINGS
+
+
+# Commands -----------------------------------------------------------------------------
+
+
+def options_of(name: str) -> set[str]:
+    """The options that a sub-command takes by itself."""
+    parser = ArgumentParser(add_help=False)
+    SUBCOMMANDS[name].add_arguments(parser)
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+def options_in(section: str) -> set[str]:
+    """Those with a row of their own."""
+    return {option for row in rows(section) for option in re.findall(r"--[\w-]+", row[0])}
+
+
+def test_every_sub_command_is_documented() -> None:
+    assert re.findall(r"^\| \[`(\w+)`\]", page("commands.md"), re.MULTILINE) == list(SUBCOMMANDS)
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_option_is_documented(name: str) -> None:
+    common, *sections = re.split(r"^## ", page("commands.md"), flags=re.MULTILINE)
+    own = options_in(next(section for section in sections if section.startswith(f"{name}\n")))
+
+    assert own <= options_of(name) <= own | options_in(common)
+
+
+#: What the JSON of the sub-commands is made of
+DOCUMENTS = [
+    *(Explanation, Reason, Relation, Slot, Unknown, Key, Entry, Worth, Table),
+    *(DatabaseHealth, Latency, Clock, StoreFacts, ServerFacts, Step, Finding),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_key_of_json_is_documented(document: Any) -> None:
+    text = page("commands.md").partition("\n## JSON\n")[2]
+
+    assert [field.name for field in fields(document) if f"`{field.name}`" not in text] == []
 
 
 # Checks -------------------------------------------------------------------------------

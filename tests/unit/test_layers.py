@@ -30,7 +30,8 @@ sql.analysis
 sql
 
 # outside: the settings, the doors to a cache, what the database adds
-conf  decorating  host  signals  stores.base  stores.idle  stores.resp
+conf  decorating  host  signals  stores.facts
+stores.base  stores.idle  stores.resp
 scope
 stores.files  stores.redis_address  stores.redis_scripts  stores.memcached_link  stores.remembering
 stores.redis_link
@@ -42,7 +43,7 @@ catalog.facts
 catalog.lookup  catalog.functions  catalog.neighbours
 catalog.views
 catalog.scope
-catalog.catalog
+catalog.catalog  catalog.causes
 catalog.postgresql  catalog.mysql  catalog.sqlite  catalog.other
 catalog
 
@@ -61,7 +62,7 @@ registry
 state
 account  transaction
 
-marking
+marking  hindrances
 transaction_control
 
 # paths: of a read and of a write; neither imports the other
@@ -70,7 +71,19 @@ cursors
 
 # wiring
 connection
+
+# insight: what is going on, computed for people
+insight  insight.plain  insight.meanings  insight.wording  insight.explanation  insight.aliases  insight.verdicts
+insight.explaining
+
 checks  control
+insight.health
+
+# commands
+management  management.commands  management.subcommands  management.output
+management.common
+management.subcommands.explain  management.subcommands.check  management.subcommands.invalidate
+management.commands.ormcache
 
 # for tests of projects
 testing.asserting  testing.overriding

@@ -1,0 +1,1 @@
+"""What is going on in the cache, computed for people: commands, pages and panels show it."""
