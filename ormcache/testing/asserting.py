@@ -7,21 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from ormcache import reasons
-from ormcache.figures import Miss
-from ormcache.recording import BYPASS, HIT, Read, Recorder
+from ormcache.insight.outcomes import outcome_told
+from ormcache.recording import Read, Recorder
 from ormcache.sql import collapsed
 
 LONGEST_SQL = 160  # characters of a statement that are shown
 
 _REASONS = sorted(value for name, value in vars(reasons).items() if name.isupper())
-
-_CAUSES = {
-    Miss.COLD: "it was not there",
-    Miss.RETIRED: "a write had retired it",
-    Miss.MARKED: "a writer was committing",
-    Miss.EXPIRED: "its TIMEOUT was over",
-    Miss.LOST: "the store had lost the stamps of its tables",
-}
 
 
 def assert_hits(n: int | None = None, *, using: str | None = None) -> AbstractContextManager[Recorder]:
@@ -88,24 +80,11 @@ def listed(reads: list[Read]) -> str:
     """All reads with what became of them, for people."""
     if not reads:
         return "There was no read."
-    return "The reads were:" + "".join(
-        f"\n  {number}. {_outcome(read)}\n     {_shortened(read.sql)}" for number, read in enumerate(reads, 1)
-    )
-
-
-def _outcome(read: Read) -> str:
-    if read.outcome == HIT:
-        told = "hit"
-    elif read.outcome == BYPASS:
-        told = f"bypassed: {read.reason}"
-    else:
-        told = f"miss: {_CAUSES.get(read.cause or '', read.cause)}"
-        if read.retired_by is not None:
-            told += " (to any table)" if read.retired_by == "*" else f" (to {read.retired_by})"
-        if read.refused is not None:
-            told += f"; not kept: {read.refused}"
-    where = "" if read.caller is None else f", at {read.caller}"
-    return f"{told}, on {read.using!r}{where}"
+    lines = ["The reads were:"]
+    for number, read in enumerate(reads, 1):
+        where = "" if read.caller is None else f", at {read.caller}"
+        lines.append(f"  {number}. {outcome_told(read)}, on {read.using!r}{where}\n     {_shortened(read.sql)}")
+    return "\n".join(lines)
 
 
 def _shortened(sql: str) -> str:

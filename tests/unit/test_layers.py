@@ -73,7 +73,8 @@ cursors
 connection
 
 # insight: what is going on, computed for people
-insight  insight.plain  insight.meanings  insight.wording  insight.explanation  insight.aliases  insight.verdicts
+insight  insight.plain  insight.meanings  insight.outcomes  insight.wording  insight.explanation  insight.aliases
+insight.verdicts
 insight.explaining
 
 checks  control
@@ -89,6 +90,12 @@ management.commands.ormcache
 testing.asserting  testing.overriding
 testing
 pytest_plugin
+
+# other people's tools
+contrib  contrib.debug_toolbar.rendering  contrib.debug_toolbar.telling
+contrib.debug_toolbar.plan
+contrib.debug_toolbar.panel
+contrib.debug_toolbar
 
 # doors
 ormcache  apps  backends  middleware
