@@ -56,7 +56,7 @@ class Database:
             store,
             identity,
             lease=config.lease,
-            signing_key=salted_hmac("ormcache", "entries").digest() if config.sign else None,
+            signing_key=salted_hmac("ormcache", "entries", algorithm="sha256").digest() if config.sign else None,
         )
         #: the same, for what has to be known as it is now
         self._strict_stamps = Stamps(store.strict, identity)

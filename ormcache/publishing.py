@@ -191,7 +191,7 @@ def _read(store: Any, name: bytes) -> Told | None:
 
 
 def _key() -> bytes:
-    return salted_hmac("ormcache", "figures").digest()
+    return salted_hmac("ormcache", "figures", algorithm="sha256").digest()
 
 
 # What is told -------------------------------------------------------------------------

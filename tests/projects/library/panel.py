@@ -6,7 +6,9 @@ import asyncio
 import re
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from debug_toolbar.toolbar import DebugToolbar
+from django.db import connections
 from django.test import AsyncClient, Client
 
 _PANEL = "OrmcachePanel"
@@ -74,7 +76,10 @@ def asynchronously() -> list[Any]:
         return [event["params"] for event in stats["events"]]
 
     async def main() -> list[Any]:
-        return await asyncio.gather(get("a"), get("b"))
+        try:
+            return await asyncio.gather(get("a"), get("b"))
+        finally:
+            await sync_to_async(connections.close_all)()
 
     return asyncio.run(main())
 
