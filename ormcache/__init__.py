@@ -11,7 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ormcache.control import NotCached, UnknownTable, disabled, explain, invalidate, last_write, left_alone, stats
+    from ormcache.control import (
+        NotCached,
+        UnknownTable,
+        disabled,
+        explain,
+        invalidate,
+        last_write,
+        left_alone,
+        report,
+        stats,
+    )
     from ormcache.marking import WriteRefused
     from ormcache.scope import as_request
     from ormcache.stores.base import StoreUnavailable
@@ -29,6 +39,7 @@ __all__ = [
     "invalidate",
     "last_write",
     "left_alone",
+    "report",
     "stats",
 ]
 
@@ -44,11 +55,14 @@ _HOMES = {
     "invalidate": "ormcache.control",
     "last_write": "ormcache.control",
     "left_alone": "ormcache.control",
+    "report": "ormcache.control",
     "stats": "ormcache.control",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # to whom this function would mean that there is every name
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,9 +13,11 @@ from django.db.models import Manager, Model, QuerySet
 from ormcache.catalog import ANYTHING, EVERYTHING, SCHEMA
 from ormcache.database import Database
 from ormcache.figures import all_figures, figures_of
+from ormcache.figures.report import Report
 from ormcache.insight import explaining
 from ormcache.insight.aliases import NotCached
 from ormcache.insight.explanation import Explanation
+from ormcache.publishing import gathered
 from ormcache.selection import table_of, tables_of
 from ormcache.stamps import time_of
 from ormcache.stores.base import StoreUnavailable, is_stamp
@@ -30,6 +32,7 @@ __all__ = [
     "invalidate",
     "last_write",
     "left_alone",
+    "report",
     "stats",
 ]
 
@@ -130,6 +133,16 @@ def stats(using: str | None = None) -> dict[str, Any]:
     if using is not None:
         return figures_of(using).snapshot()
     return {figures.alias: figures.snapshot() for figures in all_figures()}
+
+
+def report(using: str) -> Report | None:
+    """The figures of one database alias over all processes; None if nothing is cached there, or nothing was counted.
+
+    Connects if need be. Raises StoreUnavailable.
+    """
+    for _, database in _databases(using):
+        return gathered(database).get(using)
+    return None
 
 
 def left_alone(using: str | None = None) -> list[dict[str, Any]]:

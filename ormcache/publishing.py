@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import base64
 import json
+import logging
 import os
 import socket
 import sys
@@ -35,12 +36,17 @@ from ormcache.rows import Unencodable, Unreadable
 from ormcache.stamps import FORMAT
 from ormcache.stores.base import StoreUnavailable
 
+logger = logging.getLogger("ormcache")
+
 #: Figures stay in the store for so many seconds after their process has last told them, and as long as there is room
 RETENTION = 24 * 3600.0
 #: Processes in the list; then those that told the longest ago leave
 MOST_PROCESSES = 512
 #: What one process tells is at most so many bytes: fewer texts, if need be
 MOST_BYTES = 512 * 1024
+
+#: Where psycopg has the types that Django wraps some numbers in; they come back as what they were
+_NUMBERS = "psycopg.types.numeric"
 
 #: What this process knows of one alias, or of one process, as JSON takes it
 Told = dict[str, Any]
@@ -66,10 +72,17 @@ class Publisher:
                     self._thread.start()
 
     def _work(self) -> None:
+        failed = False
         pause = threading.Event()  # never set: a sleep that no test's frozen clock stops
         while True:
             pause.wait(min(self._intervals(), default=10.0))
-            self.publish()
+            try:
+                self.publish()
+            except Exception:
+                # Nobody is there to catch it, and a thread that ends would leave the figures as they are for ever.
+                if not failed:
+                    logger.exception("the figures of this process cannot be told")
+                failed = True
 
     def _intervals(self) -> list[float]:
         found = [database.config.figures_interval for _, database in self._homes.copy().values()]
@@ -233,18 +246,31 @@ def _told_of_text(text: Text, judged: Any) -> Told:
 
 
 def _told_of_sample(sample: Any) -> Told | None:
-    params = None
+    params, numbers = None, {}
     if sample.params is not None:
+        values = list(sample.params)
+        for place, value in enumerate(values):
+            if type(value).__module__ == _NUMBERS:
+                numbers[str(place)] = type(value).__name__
+                values[place] = float(value) if isinstance(value, float) else int(value)
         try:
-            params = base64.b85encode(rows.encode(tuple(sample.params))).decode()
+            params = base64.b85encode(rows.encode(tuple(values))).decode()
         except Unencodable:
             return None
-    return {"sql": sample.sql, "params": params, "shape": list(sample.shape), "seen": sample.seen}
+    return {"sql": sample.sql, "params": params, "numbers": numbers, "shape": list(sample.shape), "seen": sample.seen}
 
 
 def params_of(sample: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """The parameters of one of :attr:`TextReport.samples`. Raises Unreadable."""
-    return None if sample["params"] is None else tuple(rows.decode(base64.b85decode(sample["params"])))
+    if sample["params"] is None:
+        return None
+    values = list(rows.decode(base64.b85decode(sample["params"])))
+    for place, name in sample["numbers"].items():
+        kind = getattr(sys.modules.get(_NUMBERS), name, None)
+        if kind is None:
+            raise Unreadable(f"{name} is not psycopg's any more")
+        values[int(place)] = kind(values[int(place)])
+    return tuple(values)
 
 
 def _command() -> str:

@@ -75,6 +75,14 @@ class CachedCompiler(_Compiler):
             return super().execute_sql(result_type, chunked_fetch, chunk_size)
         return Read(self, state, connection.ormcache_writes, result_type, chunk_size).run(*compiled)
 
+    def execute_compiled(self, compiled: Any, result_type: Any) -> Any:
+        """Run a query that was compiled before, whatever this compiler's own is; rows are cut as the compiler says."""
+        self._compiled = compiled
+        try:
+            return self.execute_sql(result_type)
+        finally:
+            self._compiled = None
+
     def _obstacle(self, state: State, result_type: Any, chunked_fetch: bool) -> str | None:
         """What is known before the query is compiled."""
         if is_disabled():
@@ -204,6 +212,8 @@ class Read:
         kept = local.get(name)
         try:
             found = stamps.look_up(None if kept is not None else name, plan.slots)
+            if found.filled:
+                self._account.filled = True
             if kept is not None and (
                 kept.vector != found.vector
                 or kept.expired()
@@ -214,7 +224,7 @@ class Read:
                 # What this process has not shared, nobody else is likely to have shared since it was retired.
                 if found.vector is not None and kept.shared:
                     found = stamps.look_up(name, plan.slots)
-                self._account.found_outdated(plan, kept.vector, found.vector, expired=kept.expired())
+                self._account.found_outdated(plan, kept.vector, found, expired=kept.expired())
                 kept = None
             # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
             current = True if found.vector is None else database.is_current(plan, found.epoch)
@@ -338,7 +348,7 @@ class Read:
                 self._deadline = 0.0
             else:
                 self._deadline = time.monotonic() + longest
-                self._account.waits = True
+                self._account.begins_to_wait()
         return self._deadline
 
     def _query(

@@ -49,7 +49,7 @@ class Found(NamedTuple):
     ``data``: the encoded result if it may be served. ``vector``: the stamps to keep a result under that is read from
     now on; None while a slot is marked (nothing may be kept). ``epoch``: the first slot's value. ``expires``: when the
     result does, seconds since the epoch. ``retired``: there was a result that may not be served. ``before``: the vector
-    that it was kept under, if that is another one.
+    that it was kept under, if that is another one. ``filled``: slots were empty, so it is not known what was written.
     """
 
     data: bytes | None
@@ -59,6 +59,7 @@ class Found(NamedTuple):
     retired: bool = False
     expires: float | None = None
     before: bytes | None = None
+    filled: bool = False
 
 
 class Inspected(NamedTuple):
@@ -113,7 +114,7 @@ class Stamps:
                 return Found(None, None, held[0], retired=value is not None)
             held = self.store.fill(slots, new_stamp())
             # An empty slot was a new beginning: whatever the entry is, it is from before.
-            return Found(None, _vector(held), held[0], retired=value is not None)
+            return Found(None, _vector(held), held[0], retired=value is not None, filled=True)
         if value is None or entry is None:
             return Found(None, vector, held[0])
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import django
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import Error, connections
 
 from ormcache import conf, reasons
 from ormcache.catalog import ANYWHERE, EVERYTHING, READERS, Server, Standpoint, reader_of
@@ -321,7 +321,7 @@ def _identity_of(alias: str) -> str | None:
     if database is None:
         try:
             primary.ensure_connection()
-        except primary.Database.Error:
+        except Error:
             return None
         database = state.known()
     return None if database is None else database.identity

@@ -114,7 +114,6 @@ class Figures:
             if read:
                 tally.bytes_read += read
             if waited:
-                tally.waited += 1
                 tally.waited_seconds += seconds
             else:
                 tally.hit_seconds += seconds
@@ -148,7 +147,6 @@ class Figures:
             tally.query_seconds += query
             tally.bytes_written += written
             if waited:
-                tally.waited += 1
                 tally.waited_seconds += seconds
             else:
                 tally.miss_seconds += seconds
@@ -158,6 +156,11 @@ class Figures:
                 tally.kept += 1
             else:
                 tally.refused[refused] = tally.refused.get(refused, 0) + 1
+
+    def waits(self, text: Text) -> None:
+        """A read begins to wait for another reader's query."""
+        with self._lock:
+            text.tally.waited += 1
 
     def shared(self, text: Text, written: int, refused: str | None) -> None:
         """A result that was in this process only was put into the store."""

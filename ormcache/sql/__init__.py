@@ -3,6 +3,7 @@
 from ormcache.sql.analysis import analyse
 from ormcache.sql.lexer import VENDORS
 from ormcache.sql.lists import collapsed
+from ormcache.sql.masking import masked
 from ormcache.sql.reading import reads_clock
 from ormcache.sql.search_path import split_path
 from ormcache.sql.settings import setting
@@ -21,6 +22,7 @@ __all__ = [
     "Stored",
     "analyse",
     "collapsed",
+    "masked",
     "read_stored",
     "reads_clock",
     "setting",

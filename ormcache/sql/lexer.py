@@ -219,3 +219,17 @@ def lex(text: str, vendor: str) -> list[Token] | None:
 def _goes_on(tokens: list[Token]) -> bool:
     """PostgreSQL: does a string with escapes go on in another line? The second half has them too, and no prefix."""
     return any(one is other is Kind.LITERAL and text[0] in "eEuU" for (one, text), (other, _) in pairwise(tokens))
+
+
+def spans(text: str, vendor: str) -> list[tuple[Kind | None, int, int]] | None:
+    """Where the tokens of ``text`` begin and end, comments (None) among them; None where :func:`lex` gives None."""
+    if lex(text, vendor) is None:
+        return None
+    lexer = _TAGGING_LEXER if vendor == "postgresql" and "$" in text else _LEXERS[vendor]
+    kinds = _KINDS[vendor]
+    found: list[tuple[Kind | None, int, int]] = []
+    for match in lexer.finditer(text.rstrip(_BLANKS)):
+        piece = match[1]
+        kind = kinds.get(piece[0], Kind.WORD)
+        found.append((_kind(piece, vendor) if kind is _UNCLEAR else kind, *match.span(1)))
+    return found

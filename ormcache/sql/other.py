@@ -34,16 +34,24 @@ _LEXER = re.compile(r"\s*(?:" + "|".join(f"({rule})" for rule, _ in _TOKENS) + r
 
 def lex_other(text: str) -> list[Token] | None:
     """The tokens of ``text``, or None where it is not the same in every database."""
-    found: list[Token] = []
+    places = spans_other(text)
+    if places is None:
+        return None
+    return [
+        (kind, text[start + 1 : end - 1].replace('""', '"') if kind is Kind.QUOTED else text[start:end])
+        for kind, start, end in places
+    ]
+
+
+def spans_other(text: str) -> list[tuple[Kind, int, int]] | None:
+    """Where these tokens begin and end."""
+    found: list[tuple[Kind, int, int]] = []
     position = 0
     while position < len(text):
         match = _LEXER.match(text, position)
         if match is None or match.lastindex is None:
             return None
-        kind, value = _TOKENS[match.lastindex - 1][1], match[match.lastindex]
-        if kind is Kind.QUOTED:
-            value = value[1:-1].replace('""', '"')
-        found.append((kind, value))
+        found.append((_TOKENS[match.lastindex - 1][1], *match.span(match.lastindex)))
         position = match.end()
     return found
 

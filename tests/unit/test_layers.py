@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.tally
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.history  figures.tally
 figures.text
 sql.times
 sql.statement
 sql.vocabulary  sql.settings  sql.stored
 sql.names  sql.other  sql.session
-sql.writing  sql.temporary
+sql.writing  sql.temporary  sql.masking
 sql.reading
 sql.analysis
 sql
@@ -54,7 +54,6 @@ stamps
 columns  figures.caller  flights  local  pending  planning  selection  shadow  switch  values
 figures.counting  session
 figures
-figures.history
 figures.report
 database  recording  tenants
 keeping  publishing
@@ -77,7 +76,7 @@ insight  insight.plain  insight.meanings  insight.outcomes  insight.wording  ins
 insight.verdicts
 insight.explaining
 
-checks  control
+checks  control  warming
 insight.health
 
 # commands
