@@ -11,7 +11,8 @@ from django.template import Context, Engine
 
 
 def rendered(name: str, values: Mapping[str, Any]) -> str:
-    return _engine().get_template(f"ormcache/{name}").render(Context(values))
+    """Moments are shown in the time zone that they have: UTC."""
+    return _engine().get_template(f"ormcache/{name}").render(Context(values, use_tz=False))
 
 
 @cache
