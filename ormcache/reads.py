@@ -270,7 +270,10 @@ class Read:
 
     def _damaged(self, database: Database, name: bytes) -> None:
         self._state.figures.damaged(self._text)
-        logger.warning("a damaged entry was removed: a query of %s", ", ".join(sorted(self._text.relations)))
+        more = database.damaged_told.due()
+        if more is not None:
+            relations = ", ".join(sorted(self._text.relations))
+            logger.warning("a damaged entry was removed: a query of %s%s", relations, more)
         try:
             database.stamps.forget(name)
         except StoreUnavailable:

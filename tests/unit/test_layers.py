@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.history  figures.tally
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  seldom  worth  figures.history  figures.tally
 figures.text
 sql.times
 sql.statement
