@@ -121,7 +121,7 @@ class Database:
         more = self._schema_told.due() if again else None
         if more is not None:
             logger.info(
-                "the schema of %r has changed: its catalog was read anew in %.0f ms%s",
+                "the catalog of %r was read anew in %.0f ms: the schema has changed, or the store is a new one%s",
                 connection.alias,
                 took * 1e3,
                 more,
