@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.history  figures.tally
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  seldom  worth  figures.history  figures.tally
 figures.text
 sql.times
 sql.statement
@@ -51,11 +51,11 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-columns  figures.caller  flights  local  pending  planning  selection  switch  values
+columns  figures.caller  flights  local  pending  planning  selection  shadow  switch  values
 figures.counting  session
 figures
 figures.report
-database  tenants
+database  recording  tenants
 keeping  publishing
 registry
 state
@@ -72,7 +72,8 @@ cursors
 connection
 
 # insight: what is going on, computed for people
-insight  insight.plain  insight.meanings  insight.wording  insight.explanation  insight.aliases  insight.verdicts
+insight  insight.plain  insight.meanings  insight.outcomes  insight.wording  insight.explanation  insight.aliases
+insight.verdicts
 insight.explaining  insight.metrics  insight.advice  insight.overview
 insight.readings
 
@@ -85,11 +86,22 @@ management.common
 management.subcommands.explain  management.subcommands.check  management.subcommands.invalidate
 management.commands.ormcache
 
+# for tests of projects
+testing.asserting  testing.overriding
+testing
+pytest_plugin
+
+# other people's tools
+contrib  contrib.debug_toolbar.rendering  contrib.debug_toolbar.telling
+contrib.debug_toolbar.plan
+contrib.debug_toolbar.panel
+contrib.debug_toolbar
+
 # doors
 ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
-contrib  contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
+contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
 contrib.prometheus  contrib.opentelemetry.instrumentor
 contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
 contrib.opentelemetry.apps
@@ -101,7 +113,7 @@ contrib.admin.admin  contrib.admin.urls
 """
 
 #: Modules that import others by name when they are first needed; the names stand in them as strings
-LAZY = {"ormcache", "stores"}
+LAZY = {"ormcache", "pytest_plugin", "stores"}
 
 #: The one function that may import: Django calls it when all apps are loaded, and not before may its module be imported
 IMPORTING_FUNCTIONS = {("apps", "ready")}
