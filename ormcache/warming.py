@@ -8,7 +8,6 @@ new connections begin.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -16,10 +15,11 @@ from typing import Any
 from django.db import Error
 from django.db.models.sql import Query
 
-from ormcache import signals
+from ormcache import recording
 from ormcache.database import Database
 from ormcache.figures.report import Report
 from ormcache.publishing import params_of
+from ormcache.recording import Recorder
 from ormcache.rows import Unreadable
 
 
@@ -84,17 +84,15 @@ def warm(connection: Any, database: Database, reads: list[Read]) -> Iterator[Out
         if plan.obstacle is not None:
             yield Outcome(read, Warmed.NOT_KEPT, plan.obstacle)
             continue
-        with _heard(connection.alias) as heard:
+        with Recorder(connection.alias) as recorder:
             try:
                 _run(connection, read)
-                if heard and heard[-1][0] is Warmed.READ and database.config.share == "auto":
+                result, why = _became(recorder.reads[0])
+                if result is Warmed.READ and database.config.share == "auto":
                     # What was cheap is in the memory of this process alone until it is asked for again.
                     _run(connection, read)
-                    del heard[1:]
             except Error as error:
-                yield Outcome(read, Warmed.FAILED, str(error).strip())
-                continue
-        result, why = heard[0] if heard else (Warmed.NOT_KEPT, None)
+                result, why = Warmed.FAILED, str(error).strip()
         yield Outcome(read, result, why)
 
 
@@ -104,29 +102,8 @@ def _run(connection: Any, read: Read) -> None:
     compiler.execute_compiled((read.sql, read.params), result_type)
 
 
-@contextmanager
-def _heard(alias: str) -> Iterator[list[tuple[Warmed, str | None]]]:
-    """What becomes of the reads of a database inside."""
-    found: list[tuple[Warmed, str | None]] = []
-
-    def on_hit(using: str, **kwargs: Any) -> None:
-        if using == alias:
-            found.append((Warmed.THERE, None))
-
-    def on_miss(using: str, refused: str | None, **kwargs: Any) -> None:
-        if using == alias:
-            found.append((Warmed.READ if refused is None else Warmed.NOT_KEPT, refused))
-
-    def on_bypass(using: str, reason: str, **kwargs: Any) -> None:
-        if using == alias:
-            found.append((Warmed.NOT_KEPT, reason))
-
-    signals.hit.connect(on_hit, weak=False)
-    signals.missed.connect(on_miss, weak=False)
-    signals.bypassed.connect(on_bypass, weak=False)
-    try:
-        yield found
-    finally:
-        signals.hit.disconnect(on_hit)
-        signals.missed.disconnect(on_miss)
-        signals.bypassed.disconnect(on_bypass)
+def _became(read: recording.Read) -> tuple[Warmed, str | None]:
+    if read.outcome == recording.HIT:
+        return Warmed.THERE, None
+    why = read.refused if read.outcome == recording.MISS else read.reason
+    return (Warmed.READ if why is None else Warmed.NOT_KEPT), why

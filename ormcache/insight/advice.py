@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ormcache import reasons
-from ormcache.catalog import ANYWHERE, EPOCH, SCHEMA
+from ormcache.catalog import ANYWHERE, EPOCH, is_pseudo
 from ormcache.database import Database
 from ormcache.figures import Miss, Tally
 from ormcache.figures.report import RelationReport, Report, TextReport
@@ -139,7 +139,7 @@ def on_relation(relation: RelationReport, report: Report, facts: Facts) -> Advic
     ) -> Advice:
         return Advice("relation", name, verdict, finding, remedy, setting, seconds, figures)
 
-    if name in (EPOCH, SCHEMA):
+    if is_pseudo(name):
         return judged(Verdict.QUIET, "Stands for writes that retire everything.")
     if facts.excludes(name):
         return _on_listed(tally, judged)

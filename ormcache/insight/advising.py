@@ -17,13 +17,8 @@ from ormcache.insight.aliases import cached_aliases
 from ormcache.insight.gathering import Known
 from ormcache.selection import Selection, tables_of
 
-#: Settings that are a bound → do they mean something to a store of this kind?
-BOUNDS = {
-    "MAX_ROWS": lambda kind: True,
-    "MAX_BYTES": lambda kind: True,
-    "MAX_SIZE": lambda kind: kind == "embedded",
-    "TIMEOUT": lambda kind: True,
-}
+#: Settings that are a bound, as every store has it, and those of the embedded one alone
+BOUNDS, BOUNDS_OF_EMBEDDED = ("MAX_ROWS", "MAX_BYTES", "TIMEOUT"), ("MAX_SIZE",)
 #: A bound that was too small is tried at so many times of it
 MORE = 2
 LINE = 60  # characters of a list that stands in one line
@@ -72,7 +67,8 @@ class _Writer:
         setting = advice.setting
         if setting == "BLACKLIST":
             return self._of_listed(advice.subject) if advice.verdict == Verdict.LISTED else self._blacklisted(advice)
-        if setting in BOUNDS and BOUNDS[setting](self._database.stamps.store.strict.kind):
+        embedded = self._database.stamps.store.strict.kind == "embedded"
+        if setting in BOUNDS or (setting in BOUNDS_OF_EMBEDDED and embedded):
             bound = getattr(self._config, setting.lower())
             return None if bound is None else self._item(setting, f"{bound * MORE:_}")
         return None

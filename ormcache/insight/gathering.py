@@ -82,12 +82,10 @@ def ask(using: str) -> Asked:
 def known_of(asked: Sequence[Asked]) -> list[Known]:
     """The databases whose figures are known: first under each alias that was asked for, then under the other names."""
     found: dict[tuple[str, str], Known] = {}  # by identity and name
-    for one in asked:
-        if one.database is not None and one.away is None:
-            key = one.database.identity, one.using
-            found[key] = Known(one.using, one.using, one.database, one.reports.get(one.using))
-    for one in asked:
+    answered = [(one, one.database) for one in asked if one.database is not None and one.away is None]
+    for one, database in answered:
+        found[database.identity, one.using] = Known(one.using, one.using, database, one.reports.get(one.using))
+    for one, database in answered:
         for name, report in one.reports.items():
-            assert one.database is not None, "there are no reports without a database"
-            found.setdefault((one.database.identity, name), Known(name, one.using, one.database, report))
+            found.setdefault((database.identity, name), Known(name, one.using, database, report))
     return list(found.values())

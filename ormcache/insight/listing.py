@@ -1,4 +1,4 @@
-"""Lists of the tables and of the queries of one database, each with its figures and with what is to be thought of it."""
+"""The tables and the queries of one database, each with its figures and with what is to be thought of it."""
 
 from __future__ import annotations
 

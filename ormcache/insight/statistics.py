@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ormcache.figures.report import Report
 from ormcache.insight.gathering import Known
@@ -130,10 +130,8 @@ def change_of(now: Statistics, before: Statistics) -> Change:
     def grown(name: str) -> float:
         return max(float(getattr(now, name) - getattr(before, name)), 0.0)
 
-    return Change(
-        (now.at - before.at).total_seconds(),
-        *map(grown, ("reads", "hits", "misses", "bypasses", "writes", "saved_seconds", "read_seconds", "write_seconds")),
-    )
+    seconds, *names = (field.name for field in fields(Change))
+    return Change(**{seconds: (now.at - before.at).total_seconds()} | {name: grown(name) for name in names})
 
 
 def moment(at: float) -> datetime.datetime:
@@ -147,6 +145,4 @@ def most_first(counted: Mapping[str, int]) -> dict[str, int]:
 
 def _processes(report: Report) -> tuple[Process, ...]:
     ordered = sorted(report.processes, key=lambda process: (process.host, process.began, process.pid))
-    return tuple(
-        Process(one.host, one.pid, one.command, moment(one.began), moment(one.at)) for one in ordered
-    )
+    return tuple(Process(one.host, one.pid, one.command, moment(one.began), moment(one.at)) for one in ordered)

@@ -74,16 +74,21 @@ connection
 # insight: what is going on, computed for people
 insight  insight.plain  insight.meanings  insight.outcomes  insight.wording  insight.explanation  insight.aliases
 insight.verdicts
+insight.statements
 insight.explaining  insight.metrics  insight.advice  insight.overview
-insight.readings
+insight.readings  insight.gathering
+insight.statistics  insight.advising
+insight.listing
 
 checks  control  warming
 insight.health
 
 # commands
 management  management.commands  management.subcommands  management.output
-management.common
+management.common  management.watching  management.words
 management.subcommands.explain  management.subcommands.check  management.subcommands.invalidate
+management.subcommands.stats  management.subcommands.tables  management.subcommands.queries
+management.subcommands.advise  management.subcommands.warm
 management.commands.ormcache
 
 # for tests of projects

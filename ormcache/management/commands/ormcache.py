@@ -8,10 +8,19 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
 from ormcache.management.output import Output
-from ormcache.management.subcommands import check, explain, invalidate
+from ormcache.management.subcommands import advise, check, explain, invalidate, queries, stats, tables, warm
 
 #: Name → its module: HELP, and for the time before and after the arguments are known add_arguments() and run()
-SUBCOMMANDS = {"explain": explain, "check": check, "invalidate": invalidate}
+SUBCOMMANDS = {
+    "stats": stats,
+    "tables": tables,
+    "queries": queries,
+    "advise": advise,
+    "explain": explain,
+    "check": check,
+    "invalidate": invalidate,
+    "warm": warm,
+}
 
 
 class Command(BaseCommand):

@@ -111,9 +111,9 @@ def _took(latency: Latency) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
+    for unit, least in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= least:
+            return f"{seconds / least:.1f} {unit}"
     return f"{seconds * 1e6:.0f} µs"
 
 

@@ -117,8 +117,7 @@ def _drawn(look: Look, *, whole: bool) -> Iterator[RenderableType]:
         yield table
         if whole:
             yield from _processes(statistics)
-    for text in not_cached(look.gathered.not_cached):
-        yield text
+    yield from not_cached(look.gathered.not_cached)
 
 
 def _complaint(gathered: Gathered) -> Iterator[Text]:
