@@ -78,7 +78,6 @@ def warm(connection: Any, database: Database, reads: list[Read]) -> Iterator[Out
 
     They end in the store, where all processes find them, whatever SHARE says.
     """
-    database.has_loaded(connection)  # by a plan without the catalog nothing may be cached
     for read in reads:
         plan, _ = database.plan(read.sql, connection.ormcache.standpoint())
         if plan.obstacle is not None:

@@ -63,8 +63,8 @@ class Known:
 def ask(using: str) -> Asked:
     """The figures of all processes that use the database behind this alias.
 
-    Connects to the database and reads its catalog, if this process has not done so. Raises NotCached, Django's errors
-    of a database that does not answer, ImproperlyConfigured.
+    Connects to the database. Raises NotCached, Django's errors of a database that does not answer,
+    ImproperlyConfigured.
     """
     connection: Any = connection_to(using)
     connection.ensure_connection()
@@ -75,7 +75,6 @@ def ask(using: str) -> Asked:
         reports = gathered(database)
     except StoreUnavailable as error:
         return Asked(using, database, away=str(error.__cause__ or error))
-    database.has_loaded(connection)
     return Asked(using, database, reports=reports)
 
 

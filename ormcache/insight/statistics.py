@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -80,11 +81,8 @@ class Change:
     write_seconds: float
 
 
-def statistics_of(known: Known) -> Statistics | None:
-    """None: nothing was counted yet."""
-    report = known.report
-    if report is None:
-        return None
+def statistics_of(known: Known) -> Statistics:
+    report = known.report or Report(known.using, time.time())
     total = report.total
     return Statistics(
         using=known.using,

@@ -37,7 +37,7 @@ class Output:
         for one in drawn:
             console.print(one)
         lines = canvas.getvalue().splitlines()
-        self._stdout.write("\n".join(line.rstrip() for line in lines))
+        self._stdout.write("".join(f"{line.rstrip()}\n" for line in lines), ending="")
 
     def terminal(self) -> Console:
         """What may be drawn over again. Only if this is a terminal."""

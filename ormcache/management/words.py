@@ -30,10 +30,18 @@ def short_number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
 
+def short_duration(seconds: float) -> str:
+    """In at most eight characters."""
+    for unit, least in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if abs(seconds) >= least:
+            return f"{seconds / least:.1f} {unit}" if abs(seconds) < 100 * least else f"{seconds / least:.0f} {unit}"
+    return duration(seconds)
+
+
 def ago(then: datetime.datetime, now: datetime.datetime) -> str:
     """How long it is ago: ``"12 s"``."""
     seconds = (now - then).total_seconds()
-    return "now" if seconds < 1 else duration(round(seconds))
+    return "now" if seconds < 1 else short_duration(round(seconds))
 
 
 def counted(counts: Mapping[str, int], most: int) -> str:

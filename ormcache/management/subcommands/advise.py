@@ -41,14 +41,14 @@ def run(options: Mapping[str, Any], out: Output) -> None:
     if options["json"]:
         out.json(gathered.as_json([_as_json(known, advised) for known, advised in found]))
     else:
-        for known, advised in found:
-            out.show(title(known))
+        for place, (known, advised) in enumerate(found):
+            out.show(*([""] if place else []), title(known))
             if known.report is None:
-                out.show(nothing(known), "")
+                out.show(nothing(known))
                 continue
             if advised:
                 out.show(_drawn(advised))
-            out.show(_basis(known.report, advised), "")
+            out.show(_basis(known.report, advised))
         out.show(*not_cached(gathered.not_cached))
     gathered.complain()
 

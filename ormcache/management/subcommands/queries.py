@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ormcache.insight.advice import duration, percent
+from ormcache.insight.advice import count, duration, percent
 from ormcache.insight.listing import ORDERS, Query, queries_of
 from ormcache.insight.statements import short
 from ormcache.insight.wording import relation_named
@@ -49,17 +49,16 @@ def run(options: Mapping[str, Any], out: Output) -> None:
             gathered.as_json([{"using": known.using, "asked": known.asked, "queries": lists} for known, lists in found])
         )
     else:
-        for known, lists in found:
-            out.show(title(known))
+        for place, (known, lists) in enumerate(found):
+            out.show(*([""] if place else []), title(known))
             if known.report is None:
-                out.show(nothing(known), "")
+                out.show(nothing(known))
                 continue
-            for order, queries in lists.items():
+            for nth, (order, queries) in enumerate(lists.items()):
                 heading, _ = ORDERS[order]
-                out.show(Text(heading if queries else f"{heading}: none", style="underline"))
+                out.show(*([""] if nth else []), Text(heading if queries else f"{heading}: none", style="underline"))
                 if queries:
                     out.show(_drawn(queries, whole=options["full"]))
-                out.show("")
         out.show(*not_cached(gathered.not_cached))
     gathered.complain()
 
@@ -97,10 +96,9 @@ def _cut(sql: str, *, whole: bool) -> str:
 def _numbers(query: Query) -> str:
     rate = "" if query.hit_rate is None else f" ({percent(query.hit_rate)})"
     mean = "" if query.mean_seconds is None else f", {duration(query.mean_seconds)} each"
-    return (
-        f"{query.reads:,} reads: {query.hits:,} hit{rate}, {query.misses:,} missed, {query.bypasses:,} past the cache; "
-        f"saved {duration(query.saved_seconds)}, took the database {duration(query.database_seconds)}{mean}"
-    )
+    reads = f"{count(query.reads, 'read')}: {query.hits:,} hit{rate}, {query.misses:,} missed"
+    took = f"took the database {duration(query.database_seconds)}{mean}"
+    return f"{reads}, {query.bypasses:,} past the cache; saved {duration(query.saved_seconds)}, {took}"
 
 
 def _why(query: Query) -> str:

@@ -77,23 +77,13 @@ def run(options: Mapping[str, Any], out: Output) -> None:
 def _look(options: Mapping[str, Any], window: Window) -> Look:
     """Raises CommandError."""
     gathered = gather(options)
-    found = {
-        (known.asked, known.using): statistics
-        for known in gathered.known
-        if (statistics := statistics_of(known)) is not None
-    }
+    found = {(known.asked, known.using): statistics_of(known) for known in gathered.known}
     longest = max((known.database.config.figures_interval for known in gathered.known), default=0.0)
     return Look(gathered, found, window.changes(found, longest))
 
 
 def _document(look: Look) -> dict[str, Any]:
-    databases = []
-    for known in look.gathered.known:
-        key = known.asked, known.using
-        statistics = look.statistics.get(key)
-        told: dict[str, Any] = {"using": known.using, "asked": known.asked, "told": known.is_told}
-        told |= plain(statistics) if statistics is not None else {"reads": 0, "writes": 0, "processes": []}
-        databases.append(told | {"change": look.changes.get(key)})
+    databases = [plain(one) | {"change": look.changes.get(key)} for key, one in look.statistics.items()]
     return look.gathered.as_json(databases)
 
 
@@ -107,10 +97,10 @@ def _drawn(look: Look, *, whole: bool) -> Iterator[RenderableType]:
             yield ""
         yield title(known)
         key = known.asked, known.using
-        statistics = look.statistics.get(key)
-        if statistics is None:
+        if known.report is None:
             yield nothing(known)
             continue
+        statistics = look.statistics[key]
         table = lines_table()
         for name, text in _lines(statistics, look.changes.get(key)):
             table.add_row(name, text)
@@ -141,7 +131,8 @@ def _lines(told: Statistics, change: Change | None) -> Iterator[tuple[str, str]]
         yield "not kept", counted(told.refused, MOST_COUNTED)
     if told.waited:
         yield "waited", f"{count(told.waited, 'read')} for another one's query, {duration(told.waited_seconds)} in all"
-    yield "time", _balance(told)
+    yield "saved", f"{duration(told.saved_seconds)} of the database, by hits (an estimate)"
+    yield "spent", _spent(told)
     damaged = f"; {count(told.damaged, 'entry', 'entries')} damaged" if told.damaged else ""
     yield (
         "results",
@@ -164,13 +155,12 @@ def _by_table(tables: Mapping[str, int]) -> str:
     return ", ".join([*shown, f"{count(more, 'other')}"] if more > 0 else shown)
 
 
-def _balance(told: Statistics) -> str:
+def _spent(told: Statistics) -> str:
     gain = told.gain_seconds
-    told_gain = f"a gain of {duration(gain)}" if gain >= 0 else f"a loss of {duration(-gain)}"
     return (
-        f"hits saved the database {duration(told.saved_seconds)} (an estimate); the cache took "
-        f"{duration(told.read_seconds)} for reads and {duration(told.write_seconds)} for writes: {told_gain}. "
-        f"The database took {duration(told.database_seconds)} for the other reads"
+        f"{duration(told.read_seconds)} by the cache for reads, {duration(told.write_seconds)} for writes: "
+        + (f"a gain of {duration(gain)}" if gain >= 0 else f"a loss of {duration(-gain)}")
+        + f"; {duration(told.database_seconds)} by the database for misses and bypasses"
     )
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from rich.table import Table as Drawing
 from rich.text import Text
 
-from ormcache.insight.advice import duration, percent
+from ormcache.insight.advice import percent
 from ormcache.insight.listing import SORTS, Table, tables_of
 from ormcache.insight.statements import short
 from ormcache.insight.wording import relation_named
 from ormcache.management.common import add_json, add_using, gather, number
 from ormcache.management.output import Output
-from ormcache.management.words import ago, lines_table, not_cached, nothing, short_number, title
+from ormcache.management.words import ago, lines_table, not_cached, nothing, short_duration, short_number, title
 
 HELP = """Lists tables: how often they are read and written, and whether caching them pays.
 
@@ -43,10 +43,10 @@ def run(options: Mapping[str, Any], out: Output) -> None:
         ]
         out.json(gathered.as_json(databases))
     else:
-        for known, tables in found:
-            out.show(title(known))
+        for place, (known, tables) in enumerate(found):
+            out.show(*([""] if place else []), title(known))
             if known.report is None or not tables:
-                out.show(nothing(known), "")
+                out.show(nothing(known))
                 continue
             now = datetime.datetime.fromtimestamp(known.report.at, datetime.UTC)
             shown = tables[: options["limit"]]
@@ -55,7 +55,6 @@ def run(options: Mapping[str, Any], out: Output) -> None:
                 out.show(f"and {len(tables) - len(shown):,} more")
             if options["verbose"]:
                 out.show("", _more(shown))
-            out.show("")
         out.show(*not_cached(gathered.not_cached))
     gathered.complain()
 
@@ -88,8 +87,8 @@ def _drawn(tables: Sequence[Table], now: datetime.datetime) -> Drawing:
             short_number(table.writes_per_minute),
             "" if table.written is None else ago(table.written, now),
             short_number(table.retired),
-            duration(table.saved_seconds),
-            duration(table.spent_seconds),
+            short_duration(table.saved_seconds),
+            short_duration(table.spent_seconds),
             table.verdict,
         )
     return drawing

@@ -65,9 +65,9 @@ def run(options: Mapping[str, Any], out: Output) -> None:
     if options["json"]:
         out.json(gathered.as_json([_as_json(one, dry=options["dry_run"]) for one in found]))
     else:
-        for one in found:
-            out.show(title(one.known))
-            out.show(*(_planned(one) if options["dry_run"] else _done(one)), "")
+        for place, one in enumerate(found):
+            out.show(*([""] if place else []), title(one.known))
+            out.show(*(_planned(one) if options["dry_run"] else _done(one)))
         out.show(*not_cached(gathered.not_cached))
     gathered.complain()
 
