@@ -71,7 +71,7 @@ class Database:
         self.damaged_told, self.refused_told = Seldom(), Seldom()
         self._schema_told, self._unread_told = Seldom(), Seldom()
         #: relations that this process has written while the store was away
-        self.pending = Pending(self._renew)
+        self.pending = Pending(self._renew, store.strict.wake)
         self._blacklist = Selection(config.blacklist)
         self._only = Selection(config.only)
         self._listed = Selection(config.foreign_tables)

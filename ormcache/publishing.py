@@ -40,6 +40,8 @@ logger = logging.getLogger("ormcache")
 
 #: Figures stay in the store for so many seconds after their process has last told them, and as long as there is room
 RETENTION = 24 * 3600.0
+#: What has not changed is told again after so many seconds: the store may have evicted it
+AGAIN = 1800.0
 #: Processes in the list; then those that told the longest ago leave
 MOST_PROCESSES = 512
 #: What one process tells is at most so many bytes: fewer texts, if need be
@@ -60,7 +62,8 @@ class Publisher:
         self._homes: dict[str, tuple[Figures, Database]] = {}
         self._histories: dict[str, History] = {}
         self._thread: threading.Thread | None = None
-        self._told: dict[str, tuple[float, ...]] = {}  # alias → the totals that were told last
+        #: alias → when its figures were told last, by time.monotonic, and their totals
+        self._told: dict[str, tuple[float, tuple[float, ...]]] = {}
 
     def met(self, figures: Figures, database: Database) -> None:
         """A connection of this alias leads to this database."""
@@ -70,6 +73,10 @@ class Publisher:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._work, name="ormcache-figures", daemon=True)
                     self._thread.start()
+
+    def homes(self) -> list[tuple[Figures, Database]]:
+        """The figures of each alias that this process has connected, with the database that it led to last."""
+        return list(self._homes.copy().values())
 
     def _work(self) -> None:
         failed = False
@@ -95,7 +102,8 @@ class Publisher:
                 if not database.config.figures_interval:
                     continue
                 totals = totals_of(figures)
-                if totals == self._told.get(figures.alias) or not any(totals[:4]):
+                last, told = self._told.get(figures.alias, (0.0, ()))
+                if not any(totals[:4]) or (totals == told and time.monotonic() < last + AGAIN):
                     continue
                 history = self._histories.setdefault(figures.alias, History())
                 history.reached(time.time(), totals)
@@ -103,7 +111,7 @@ class Publisher:
                     _publish(figures, database, history)
                 except StoreUnavailable:
                     continue
-                self._told[figures.alias] = totals
+                self._told[figures.alias] = (time.monotonic(), totals)
 
     def here(self, identity: str) -> list[Told]:
         """What this process would tell of the database of this identity, if it has counted anything."""
@@ -137,23 +145,34 @@ def gathered(database: Database) -> dict[str, Report]:
     store, identity = database.stamps.store.strict, database.identity
     told = publisher.here(identity)
     own = {one["process"]["id"] for one in told}
-    unread = 0
-    for process in _listed(store, identity):
-        if process in own:
-            continue
-        value = _read(store, _name(identity, process))
-        if value is None:
-            unread += 1
-        else:
-            told.append(value)
+    heard = [_read(store, _name(identity, process)) for process in _listed(store, identity) if process not in own]
+    reports = _reports(told + [one for one in heard if one is not None])
+    for report in reports.values():
+        report.unread = heard.count(None)
+    return reports
+
+
+def own_figures(database: Database) -> dict[str, Report]:
+    """The same of this process alone, which needs no store."""
+    return _reports(publisher.here(database.identity))
+
+
+def _reports(told: list[Told]) -> dict[str, Report]:
     now = time.time()
     by_alias: dict[str, list[Told]] = {}
     for one in told:
         by_alias.setdefault(one["alias"], []).append(one)
-    reports = {alias: report_of(alias, ones, now) for alias, ones in sorted(by_alias.items())}
-    for report in reports.values():
-        report.unread = unread
-    return reports
+    return {alias: report_of(alias, ones, now) for alias, ones in sorted(by_alias.items())}
+
+
+def heard(database: Database) -> list[Told]:
+    """What each process has told, this one too, as it stands in the store: the same to whichever process asks.
+
+    Raises StoreUnavailable.
+    """
+    store, identity = database.stamps.store.strict, database.identity
+    found = [_read(store, _name(identity, process)) for process in _listed(store, identity)]
+    return [one for one in found if one is not None]
 
 
 # Into the store and back --------------------------------------------------------------
@@ -225,6 +244,7 @@ def _told(figures: Figures, database: Database, history: History, most: int) -> 
         **told_of(figures),
         "texts": [_told_of_text(text, resting.get(text.key)) for text in most_important(figures.texts(), most)],
         "history": history.told(),
+        "outages_met": figures.outages(database.stamps.store.strict.outages_met),
         "outages": [list(outage) for outage in database.stamps.store.strict.outages],
         "pending": sorted(database.pending.relations),
     }

@@ -92,13 +92,14 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "ormcache",
+    "ormcache.contrib.admin",
     "tests.shop",
 ]
 if VENDOR == "postgresql":
     INSTALLED_APPS += ["django.contrib.postgres", "tests.shop_postgresql"]
 
 # Tables are made straight from the models.
-MIGRATION_MODULES = {app.rpartition(".")[2]: None for app in INSTALLED_APPS}
+MIGRATION_MODULES = {app.rpartition(".")[2]: None for app in INSTALLED_APPS if not app.startswith("ormcache")}
 
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

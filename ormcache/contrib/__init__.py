@@ -1,1 +1,1 @@
-"""Doors to other people's tools; each needs the tool that it is named after."""
+"""Doors to other tools. Each needs its own; nothing else of ormcache imports them."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ormcache.catalog import SCHEMA
 from ormcache.figures.caller import caller
-from ormcache.figures.tally import Tally, total_of
+from ormcache.figures.tally import Tally, saved_seconds, total_of
 from ormcache.figures.text import Text
 from ormcache.planning import Plan
 from ormcache.sql import collapsed
@@ -24,7 +24,7 @@ from ormcache.sql import collapsed
 #: Texts that one process keeps figures of; then those that were asked for least make room, so many at once
 MOST_TEXTS, LEAVING = 2048, 512
 LONGEST_TEXT = 4096  # characters that are kept of one
-MOST_EVENTS = 100
+MOST_EVENTS = 100  # that differ
 
 
 @dataclass(slots=True)
@@ -55,10 +55,11 @@ class Writing:
 class Event(NamedTuple):
     """Something that people may want to know of."""
 
-    at: float  # seconds since the epoch
+    at: float  # seconds since the epoch; of the last time
     kind: str  # "invalidation", "schema change", "damaged entry"
     relations: tuple[str, ...] = ()
     cause: str = ""
+    times: int = 1
 
 
 class Figures:
@@ -80,8 +81,12 @@ class Figures:
         self._gone_together = Tally()
         self._unplanned = Tally()  # bypasses before the text was known
         self._written: dict[str, Written] = {}
-        self._writes: deque[tuple[float, frozenset[str], Mapping[frozenset[str], str]]] = deque(maxlen=MOST_EVENTS)
-        self._damaged: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._retired: dict[str, int] = {}  # relation → results that its writes have retired
+        self._saved = 0.0
+        self._outages = 0
+        #: (kind, relations, cause) → how often, and when last; the latest at the end. Not one by one: a table that is
+        #: written all the time would leave no room for others
+        self._events: OrderedDict[tuple[str, frozenset[str], str], tuple[int, float]] = OrderedDict()
 
     # Reads ------------------------------------------------------------------------------
 
@@ -152,6 +157,7 @@ class Figures:
                 tally.miss_seconds += seconds
             if by is not None:
                 tally.retired_by[by] = tally.retired_by.get(by, 0) + 1
+                self._retired[by] = self._retired.get(by, 0) + 1
             if refused is None:
                 tally.kept += 1
             else:
@@ -186,7 +192,7 @@ class Figures:
     def damaged(self, text: Text) -> None:
         with self._lock:
             text.tally.damaged += 1
-            self._damaged.append(Event(time.time(), "damaged entry", tuple(sorted(text.relations))))
+            self._happened("damaged entry", text.relations, "", time.time())
 
     # Writes -----------------------------------------------------------------------------
 
@@ -218,48 +224,80 @@ class Figures:
                 written.writes += 1
                 written.at = now
                 written.causes = causes
-            self._writes.append((now, relations, causes))
+            kind = "schema change" if SCHEMA in relations else "invalidation"
+            self._happened(kind, relations, next(iter(causes.values()), ""), now)
+
+    def _happened(self, kind: str, relations: frozenset[str], cause: str, now: float) -> None:
+        events, key = self._events, (kind, relations, cause)
+        times, _ = events.get(key, (0, now))
+        events[key] = (times + 1, now)
+        events.move_to_end(key)
+        if len(events) > MOST_EVENTS:
+            events.popitem(last=False)
 
     # Reading them -----------------------------------------------------------------------
+
+    # Adding up takes milliseconds where there are many texts, in which nobody is to wait for the lock. So each number
+    # is right, but the reads that are counted meanwhile may be in one of them and not yet in the next.
 
     def texts(self) -> list[Text]:
         """Copies of the figures of all texts."""
         with self._lock:
-            return [text.copy() for text in self._texts.values()]
+            texts = list(self._texts.values())
+        return [text.copy() for text in texts]
 
     def total(self) -> Tally:
         """The figures of all reads."""
         with self._lock:
-            return total_of([self._unplanned, self._gone_together, *(text.tally for text in self._texts.values())])
+            texts, gone = list(self._texts.values()), self._gone_together.copy()
+        return total_of([self._unplanned, gone, *(text.tally for text in texts)])
 
     def relations(self) -> dict[str, Tally]:
         """The figures of reads by relation: a read of two relations counts for both."""
         with self._lock:
+            texts = list(self._texts.values())
             found = {relation: tally.copy() for relation, tally in self._gone.items()}
-            for text in self._texts.values():
-                for relation in text.relations:
-                    found.setdefault(relation, Tally()).add(text.tally)
+        for text in texts:
+            for relation in text.relations:
+                found.setdefault(relation, Tally()).add(text.tally)
         return found
 
     def written(self) -> dict[str, Written]:
-        """Relation → its writes; ``SCHEMA`` among them."""
+        """Relation → its writes, in the order of the first ones; ``SCHEMA`` among them."""
         with self._lock:
             return {relation: replace(written) for relation, written in self._written.items()}
+
+    def retired(self) -> dict[str, int]:
+        """Relation → results that its writes have retired and that were asked for again, in the order of the first."""
+        with self._lock:
+            return self._retired.copy()
+
+    def saved_seconds(self) -> float:
+        """What the hits would have taken the database: an estimate, by the means of executions, that never falls.
+
+        A mean does fall when a query has become quicker; what was said to be saved stays said.
+        """
+        with self._lock:
+            tallies = [text.tally for text in self._texts.values()]
+        saved = saved_seconds(tallies, self.total())
+        with self._lock:
+            self._saved = max(self._saved, saved)
+            return self._saved
+
+    def outages(self, met: int) -> int:
+        """Outages of the store, of which the one that the alias leads to now has met so many. Never falls."""
+        with self._lock:
+            self._outages = max(self._outages, met)
+            return self._outages
 
     def events(self) -> list[Event]:
         """The last ones, oldest first."""
         with self._lock:
-            writes, damaged = list(self._writes), list(self._damaged)
-        retired = [
-            Event(
-                at,
-                "schema change" if SCHEMA in relations else "invalidation",
-                tuple(sorted(relations - {SCHEMA})),
-                next(iter(causes.values()), ""),
-            )
-            for at, relations, causes in writes
+            events = list(self._events.items())
+        return [
+            Event(at, kind, tuple(sorted(relations - {SCHEMA})), cause, times)
+            for (kind, relations, cause), (times, at) in events
         ]
-        return sorted(retired + damaged)
 
     def snapshot(self) -> dict[str, Any]:
         """The numbers of all reads and writes, as ``ormcache.stats()`` gives them."""

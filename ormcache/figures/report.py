@@ -8,7 +8,7 @@ from typing import Any
 
 from ormcache.figures.counting import Event, Figures, Written
 from ormcache.figures.history import History, Point
-from ormcache.figures.tally import Tally
+from ormcache.figures.tally import Tally, saved_seconds
 from ormcache.figures.text import Text
 from ormcache.stores.base import Outage
 
@@ -107,28 +107,16 @@ def text_seconds(tally: Tally) -> float:
     return tally.hits * (tally.mean_query_seconds or 0.0) + tally.query_seconds + tally.uncached_seconds
 
 
-def saved_seconds(texts: Iterable[Tally], total: Tally) -> float:
-    """What the hits would have taken the database, by the means of texts, and by the mean of all for the others."""
-    hits, seconds = total.hits, 0.0
-    for tally in texts:
-        mean = tally.mean_query_seconds
-        if mean is not None:
-            seconds += tally.hits * mean
-            hits -= tally.hits
-    return seconds + max(hits, 0) * (total.mean_query_seconds or 0.0)
-
-
 def totals_of(figures: Figures) -> tuple[float, ...]:
     """What :mod:`~ormcache.figures.history` follows, of one process."""
     total, writing = figures.total(), figures.writing
-    saved = saved_seconds([text.tally for text in figures.texts()], total)
     return (
         total.hits,
         total.misses,
         total.bypasses,
         writing.writes,
         total.missed.get("retired", 0),
-        saved,
+        figures.saved_seconds(),
         total.cache_seconds + writing.seconds,
         total.query_seconds + total.uncached_seconds,
     )
@@ -148,6 +136,10 @@ def told_of(figures: Figures, most_texts: int = MOST_TOLD) -> dict[str, Any]:
             for one in [written.get(name, nothing)]
         },
         "events": [list(event) for event in figures.events()],
+        "saved": figures.saved_seconds(),
+        # By relation, in the order in which they came up: see ormcache.insight.readings
+        "wrote": {name: one.writes for name, one in written.items()},
+        "retired": figures.retired(),
     }
 
 
@@ -162,6 +154,7 @@ def report_of(using: str, told: Sequence[Mapping[str, Any]], now: float) -> Repo
     relations: dict[str, RelationReport] = {}
     history = History()
     pending: set[str] = set()
+    events: dict[tuple[str, tuple[str, ...], str], Event] = {}
     for one in told:
         process = Process(**one["process"])
         report.processes.append(process)
@@ -170,7 +163,8 @@ def report_of(using: str, told: Sequence[Mapping[str, Any]], now: float) -> Repo
         report.writes += writes
         report.untold += untold
         report.write_seconds += seconds
-        minutes = max((process.at - process.began) / 60, 1.0)
+        # Until now, and not until it last told: a command that has ended writes no more.
+        minutes = max((now - process.began) / 60, 1.0)
         for name, (tally, count, at, cause) in one["relations"].items():
             relation = relations.setdefault(name, RelationReport(name))
             relation.tally.add(Tally.from_dict(tally))
@@ -181,7 +175,8 @@ def report_of(using: str, told: Sequence[Mapping[str, Any]], now: float) -> Repo
         for given in one["texts"]:
             _add_text(texts, given)
         history.heard(one["history"])
-        report.events += [Event(at, kind, tuple(names), cause) for at, kind, names, cause in one["events"]]
+        for at, kind, names, cause, times in one["events"]:
+            _add_event(events, Event(at, kind, tuple(names), cause, times))
         report.outages += [Outage(*outage) for outage in one["outages"]]
         pending.update(one["pending"])
     for name, count in report.total.retired_by.items():
@@ -190,10 +185,18 @@ def report_of(using: str, told: Sequence[Mapping[str, Any]], now: float) -> Repo
     report.relations = [relations[name] for name in sorted(relations)]
     report.saved_seconds = saved_seconds([text.tally for text in report.texts], report.total)
     report.history = history.points(now)
-    report.events = sorted(report.events, reverse=True)[:MOST_EVENTS]
+    report.events = sorted(events.values(), reverse=True)[:MOST_EVENTS]
     report.outages.sort(key=lambda outage: outage.began, reverse=True)
     report.pending = tuple(sorted(pending))
     return report
+
+
+def _add_event(events: dict[tuple[str, tuple[str, ...], str], Event], event: Event) -> None:
+    key = (event.kind, event.relations, event.cause)
+    known = events.get(key)
+    if known is not None:
+        event = event._replace(at=max(event.at, known.at), times=event.times + known.times)
+    events[key] = event
 
 
 def _add_text(texts: dict[str, TextReport], given: Mapping[str, Any]) -> None:

@@ -129,7 +129,14 @@ class Store:
         self._closed_until = 0.0  # a time of self._clock; calls before it fail at once
         self._probing = False
         self._outages: deque[Outage] = deque(maxlen=MOST_OUTAGES)
+        #: outages that this process has met, those that are forgotten among them
+        self.outages_met = 0
         _stores.add(self)
+
+    @property
+    def answers(self) -> bool:
+        """Did it answer when it was last asked?"""
+        return not self._failures
 
     @property
     def outages(self) -> list[Outage]:
@@ -279,6 +286,11 @@ class Store:
             self._recovered()
         return answer
 
+    def wake(self) -> None:
+        """The next call tries, however short ago the last failure was."""
+        with self._lock:
+            self._closed_until = 0.0
+
     def _may_probe(self) -> bool:
         """One caller a back-off may try again; the others keep failing at once meanwhile."""
         with self._lock:
@@ -295,6 +307,7 @@ class Store:
                 back_off = min(FIRST_BACK_OFF * 2 ** min(seen, 16), LONGEST_BACK_OFF)
                 self._closed_until = self._clock() + back_off
                 if not seen:
+                    self.outages_met += 1
                     self._outages.append(Outage(time.time(), None, repr(error)))
         self._reset()
         if counted and not seen:

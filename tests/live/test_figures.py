@@ -257,6 +257,34 @@ def test_processes_tell_their_figures(kind, configure, other_process):
     assert sum(point.hits for point in found.history) == found.total.hits
 
 
+def test_a_process_counts_once(configure):
+    configure(FIGURES_INTERVAL=3600)
+    authors()
+    publisher.publish()
+    authors()
+
+    assert report().total.reads == 2
+    assert len(report().processes) == 1
+
+
+def test_idle_processes_tell_again_what_the_store_has_lost(configure, redis_server, monkeypatch):
+    configure(STORE="redis", CACHE="redis", FIGURES_INTERVAL=3600)
+    authors()
+    publisher.publish()
+    client = redis.Redis.from_url(settings.CACHES["redis"]["LOCATION"])
+    client.flushdb()
+    client.close()
+    database = connection.ormcache.database
+
+    def listed() -> list[str]:
+        publisher.publish()
+        return list(publishing._listed(database.stamps.store, database.identity))
+
+    assert listed() == []
+    monkeypatch.setattr(publishing, "AGAIN", 0)
+    assert listed() == [figures_of("default").process]
+
+
 def test_a_process_tells_them_by_itself(configure):
     configure(FIGURES_INTERVAL=0.02)
     began = time.monotonic()
@@ -327,8 +355,14 @@ def test_the_store_is_away(start_server, configure):
         (told,) = publisher.here(connection.ormcache.database.identity)
         (outage,) = told["outages"]
 
-    assert outage[1] is None
-    assert total().bypassed == {reasons.STORE_AWAY: 1}
+        assert outage[1] is None
+        assert total().bypassed == {reasons.STORE_AWAY: 1}
+        server.restart()
+        while ormcache.stats("default")["hits"] == 0:
+            authors()
+        (over,) = report().outages
+        assert over.ended is not None
+        assert over.ended > over.began
 
 
 def test_a_sample_can_be_read_again(configure, other_process):

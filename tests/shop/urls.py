@@ -1,7 +1,9 @@
 from django.contrib import admin
 from django.http import HttpRequest, JsonResponse
-from django.urls import path
+from django.urls import include, path
 
+from ormcache.contrib.admin.admin import FiguresAdmin
+from ormcache.contrib.admin.models import Figures
 from tests.shop.models import Book
 
 
@@ -9,7 +11,12 @@ def books(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"books": list(Book.objects.order_by("pk").values_list("title", flat=True))})
 
 
+office = admin.AdminSite(name="office")
+office.register(Figures, FiguresAdmin)
+
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("office/", office.urls),
+    path("ormcache/", include("ormcache.contrib.admin.urls")),
     path("books/", books),
 ]

@@ -74,7 +74,8 @@ connection
 # insight: what is going on, computed for people
 insight  insight.plain  insight.meanings  insight.outcomes  insight.wording  insight.explanation  insight.aliases
 insight.verdicts
-insight.explaining
+insight.explaining  insight.metrics  insight.advice  insight.overview
+insight.readings
 
 checks  control  warming
 insight.health
@@ -90,16 +91,23 @@ testing.asserting  testing.overriding
 testing
 pytest_plugin
 
-# other people's tools
-contrib  contrib.debug_toolbar.rendering  contrib.debug_toolbar.telling
-contrib.debug_toolbar.plan
-contrib.debug_toolbar.panel
-contrib.debug_toolbar
-
 # doors
 ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
+contrib  contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
+contrib.prometheus  contrib.opentelemetry.instrumentor
+contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
+contrib.opentelemetry.apps
+contrib.debug_toolbar.rendering  contrib.debug_toolbar.telling
+contrib.debug_toolbar.plan
+contrib.debug_toolbar.panel
+contrib.debug_toolbar
+contrib.admin  contrib.admin.apps  contrib.admin.drawing  contrib.admin.models  contrib.admin.templatetags
+contrib.admin.charts  contrib.admin.templatetags.ormcache_admin
+contrib.admin.page
+contrib.admin.views
+contrib.admin.admin  contrib.admin.urls
 """
 
 #: Modules that import others by name when they are first needed; the names stand in them as strings
@@ -188,6 +196,18 @@ def test_pure_modules_need_nothing_but_python(module: str) -> None:
     names = {name.split(".")[0] for node, _ in statements(MODULES[module]) for name in imported(node)}
 
     assert names - {"ormcache"} <= sys.stdlib_module_names
+
+
+def test_only_commands_draw() -> None:
+    drawing = {
+        module
+        for module, tree in MODULES.items()
+        for node, _ in statements(tree)
+        if any(name.partition(".")[0] == "rich" for name in imported(node))
+    }
+
+    assert drawing
+    assert all(module.startswith("management.") for module in drawing)
 
 
 def test_modules_import_at_their_top() -> None:

@@ -1,0 +1,1 @@
+"""A bookshop with visitors: the Django site whose pages the pictures show, and the tests of browsers open."""
