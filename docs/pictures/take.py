@@ -3,6 +3,7 @@
 Needs Debian's ``chromium`` and the dependency group ``test``.
 """
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -31,7 +32,12 @@ def admin(address):
             page.screenshot(path=FOLDER / f"admin-{theme}.png", full_page=True)
 
 
-PICTURES = {"admin": admin}
+def toolbar(address):
+    """The panel of the debug toolbar, on a site of its own: the demo's."""
+    subprocess.run([sys.executable, FOLDER / "toolbar.py"], check=True)
+
+
+PICTURES = {"admin": admin, "toolbar": toolbar}
 
 
 def main():

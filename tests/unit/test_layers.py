@@ -91,12 +91,6 @@ testing.asserting  testing.overriding
 testing
 pytest_plugin
 
-# other people's tools
-contrib  contrib.debug_toolbar.rendering  contrib.debug_toolbar.telling
-contrib.debug_toolbar.plan
-contrib.debug_toolbar.panel
-contrib.debug_toolbar
-
 # doors
 ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
@@ -105,6 +99,10 @@ contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentel
 contrib.prometheus  contrib.opentelemetry.instrumentor
 contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
 contrib.opentelemetry.apps
+contrib.debug_toolbar.rendering  contrib.debug_toolbar.telling
+contrib.debug_toolbar.plan
+contrib.debug_toolbar.panel
+contrib.debug_toolbar
 contrib.admin  contrib.admin.apps  contrib.admin.drawing  contrib.admin.models  contrib.admin.templatetags
 contrib.admin.charts  contrib.admin.templatetags.ormcache_admin
 contrib.admin.page
