@@ -1,13 +1,16 @@
 # make demo    what ormcache does, shown on a small site; needs nothing but Python
 # make test    all tests, on all engines and stores, on the oldest and the newest Python and Django
 # make lint    style and types
+# make docs    the documentation as a site, in build/docs
 # make bench   ormcache beside plain Django and other caches; about an hour, with ARGS=--quick three minutes
+# make dist    the distributions, in dist
 # make clean   remove what the above have made
 #
 # make test ARGS="-k stamps -x"    what is in ARGS goes to pytest
+# make test-on PYTHON_VERSION=3.12 DJANGO_VERSION=6.0 PARTS="unit mysql"    parts of the tests, on these versions alone
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format servers bench bench-quick clean
+.PHONY: help demo test test-on lint format docs dist servers bench bench-quick clean
 .DELETE_ON_ERROR:
 
 OLDEST_PYTHON := python3.11 python3 python3.12 python3.13 python3.14
@@ -21,10 +24,14 @@ find_python = $(shell for name in $(1); do for python in $$name "$$HOME"/.pyenv/
 PYTHON ?= $(or $(call find_python,$(OLDEST_PYTHON)),$(error ormcache needs Python 3.11 or later with its venv module))
 PYTHON_NEWEST ?= $(call find_python,$(NEWEST_PYTHON))
 
+PARTS ?= unit packaging sqlite postgresql mysql
+
 VENV := .venv
 VENV_NEWEST := .venv-newest
 DEMO_VENV := .venv-demo
 BENCH_VENV := .venv-bench
+DOCS_VENV := .venv-docs
+VENV_ON := .venv-on-$(PYTHON_VERSION)-$(DJANGO_VERSION)
 
 # The newest Django that both this Python and this test run are for. Django 6.0 and later need Python 3.12.
 DJANGO := Django>=5.2,<5.3
@@ -43,7 +50,12 @@ ifeq ($(PYTHON_NEWEST),)
 	@echo "##### NO PYTHON 3.12 OR LATER HERE: the newest Django is NOT tested" >&2
 	@test -z "$$CI"
 endif
-	@$(VENV)/bin/python tests/run.py $(VENV)/bin/python $(if $(PYTHON_NEWEST),$(VENV_NEWEST)/bin/python) -- $(ARGS)
+	@$(VENV)/bin/python tests/run.py --parts $(PARTS) \
+		--pythons $(VENV)/bin/python $(if $(PYTHON_NEWEST),$(VENV_NEWEST)/bin/python) -- $(ARGS)
+
+test-on: $(VENV_ON)/.installed
+	@$(VENV_ON)/bin/python -m tests.servers --install
+	@$(VENV_ON)/bin/python tests/run.py --parts $(PARTS) --pythons $(VENV_ON)/bin/python -- $(ARGS)
 
 servers: $(VENV)/.installed
 	@$(VENV)/bin/python -m tests.servers --install
@@ -59,6 +71,15 @@ format: $(VENV)/.linters
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
+docs: $(DOCS_VENV)/.installed
+	@$(DOCS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
+	@echo "build/docs/index.html"
+
+dist: $(VENV)/.installed
+	rm -rf dist
+	@$(VENV)/bin/python -m build --outdir dist
+	@$(VENV)/bin/python -m twine check --strict dist/*
+
 bench: $(BENCH_VENV)/.installed
 	@$(BENCH_VENV)/bin/python -m benchmarks.servers --install
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
@@ -67,7 +88,8 @@ bench-quick:
 	@$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
 clean:
-	rm -rf $(VENV) $(VENV_NEWEST) $(DEMO_VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV_NEWEST) .venv-on-* $(DEMO_VENV) $(BENCH_VENV) $(DOCS_VENV)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 # Each environment is made once and again whenever pyproject.toml changes. Dependency groups need pip 25.1.
 
@@ -87,10 +109,23 @@ $(VENV_NEWEST)/.installed: pyproject.toml
 	$(VENV_NEWEST)/bin/python -m pip install --quiet --editable . "$(DJANGO_NEWEST)" $(GROUPS)
 	@touch $@
 
+$(VENV_ON)/.installed: pyproject.toml
+	@test -n "$(PYTHON_VERSION)" -a -n "$(DJANGO_VERSION)" || { echo "which PYTHON_VERSION and DJANGO_VERSION?" >&2; exit 2; }
+	$(or $(call find_python,python$(PYTHON_VERSION)),$(error no Python "$(PYTHON_VERSION)" here)) -m venv --clear $(VENV_ON)
+	$(VENV_ON)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV_ON)/bin/python -m pip install --quiet --editable . "Django==$(DJANGO_VERSION).*" $(GROUPS)
+	@touch $@
+
 $(DEMO_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear $(DEMO_VENV)
 	$(DEMO_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(DEMO_VENV)/bin/python -m pip install --quiet --editable . --group demo
+	@touch $@
+
+$(DOCS_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(DOCS_VENV)/bin/python -m pip install --quiet --editable . "$(DJANGO)" --group docs
 	@touch $@
 
 $(BENCH_VENV)/.installed: pyproject.toml

@@ -11,7 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ormcache.control import UnknownTable, disabled, invalidate, last_write, left_alone, stats
+    from ormcache.control import (
+        NotCached,
+        UnknownTable,
+        disabled,
+        explain,
+        invalidate,
+        last_write,
+        left_alone,
+        report,
+        stats,
+    )
     from ormcache.marking import WriteRefused
     from ormcache.scope import as_request
     from ormcache.stores.base import StoreUnavailable
@@ -19,32 +29,40 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "NotCached",
     "StoreUnavailable",
     "UnknownTable",
     "WriteRefused",
     "as_request",
     "disabled",
+    "explain",
     "invalidate",
     "last_write",
     "left_alone",
+    "report",
     "stats",
 ]
 
 #: Name → the module that has it. Django imports this package while it loads the apps, when models cannot be imported.
 _HOMES = {
+    "NotCached": "ormcache.control",
     "StoreUnavailable": "ormcache.stores.base",
     "UnknownTable": "ormcache.control",
     "WriteRefused": "ormcache.marking",
     "as_request": "ormcache.scope",
     "disabled": "ormcache.control",
+    "explain": "ormcache.control",
     "invalidate": "ormcache.control",
     "last_write": "ormcache.control",
     "left_alone": "ormcache.control",
+    "report": "ormcache.control",
     "stats": "ormcache.control",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # to whom this function would mean that there is every name
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

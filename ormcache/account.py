@@ -18,6 +18,7 @@ class Account:
 
     connecting = 0.0  # that it took to make a connection, as the database would have without a cache
     retired = False  # was there a result that may not be served any more?
+    filled = False  # were slots of its relations empty?
     waits = False  # has it waited for another reader's query?
     _cause = Miss.COLD
     _by: str | None = None  # the relation that has retired what was there
@@ -34,24 +35,28 @@ class Account:
         self._text = text = self._state.figures.text(plan, sql)
         return text
 
-    def found_outdated(self, plan: Plan, before: bytes | None, now: bytes | None, *, expired: bool) -> None:
+    def found_outdated(self, plan: Plan, before: bytes | None, found: Found, *, expired: bool) -> None:
         """There was a result that was kept under the vector ``before`` (None: that is not known)."""
         self.retired = True
-        if now is None:
-            return  # it is marked, and counted as that
-        place = None if before is None else changed(before, now)
-        if place is not None:
+        place = None if before is None or found.vector is None else changed(before, found.vector)
+        if self.filled:
+            self._cause = Miss.LOST
+        elif place is not None:
             self._cause = Miss.RETIRED
             self._by = EPOCH if place == 0 else sorted(plan.relations)[place - 1]
         elif expired:
             self._cause = Miss.EXPIRED
         else:
-            self._cause = Miss.LOST if before is None else Miss.RETIRED
+            self._cause = Miss.RETIRED  # by a change of the schema, or of the settings
 
     def missing(self, plan: Plan, found: Found) -> None:
         """The store had nothing to serve."""
         if found.retired:
-            self.found_outdated(plan, found.before, found.vector, expired=found.expires is not None)
+            self.found_outdated(plan, found.before, found, expired=found.expires is not None)
+
+    def begins_to_wait(self) -> None:
+        self.waits = True
+        self._state.figures.waits(self._text)
 
     # The end of it ----------------------------------------------------------------------
 

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from django.db import connections
-from django.db.models import Model
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db.models import Manager, Model, QuerySet
 
 from ormcache.catalog import ANYTHING, EVERYTHING, SCHEMA
 from ormcache.database import Database
 from ormcache.figures import all_figures, figures_of
+from ormcache.figures.report import Report
+from ormcache.insight import explaining
+from ormcache.insight.aliases import NotCached
+from ormcache.insight.explanation import Explanation
+from ormcache.publishing import gathered
 from ormcache.selection import table_of, tables_of
 from ormcache.stamps import time_of
 from ormcache.stores.base import StoreUnavailable, is_stamp
 from ormcache.switch import disabled
 from ormcache.writes import Writes
 
-__all__ = ["UnknownTable", "disabled", "invalidate", "last_write", "left_alone", "stats"]
+__all__ = [
+    "NotCached",
+    "UnknownTable",
+    "disabled",
+    "explain",
+    "invalidate",
+    "last_write",
+    "left_alone",
+    "report",
+    "stats",
+]
 
 
 class UnknownTable(LookupError):
-    """A name that is neither a model, nor an app, nor a relation of the database."""
+    """A name that is neither a model, nor an app, nor a relation of the database. ``names``: those of the call."""
+
+    def __init__(self, message: str, names: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 def invalidate(*models_or_tables: type[Model] | str, using: str | None = None) -> None:
@@ -35,15 +54,52 @@ def invalidate(*models_or_tables: type[Model] | str, using: str | None = None) -
     Raises UnknownTable for a name that means nothing in any of the databases, StoreUnavailable if a store could not be
     told (the process tells it as soon as it answers, and reads from the database until then).
     """
-    failed: StoreUnavailable | None = None
+    for retired in retire(models_or_tables, using):
+        if retired.failed is not None:
+            raise retired.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """What :func:`retire` has done on one database."""
+
+    using: str
+    relations: frozenset[str]  # "*" for everything
+    failed: StoreUnavailable | None  # the store could not be told; it is as soon as it answers
+
+
+def retire(models_or_tables: Sequence[type[Model] | str], using: str | None = None) -> list[Retired]:
+    """:func:`invalidate`, and what came of it on each database that has any of these. Raises UnknownTable."""
+    found = []
     for connection, relations in _meant(models_or_tables, using):
         writes: Writes = connection.ormcache_writes
+        reached, failed = writes.reached(relations), None
         try:
             writes.invalidate(relations)
         except StoreUnavailable as error:
             failed = error
-    if failed is not None:
-        raise failed
+        found.append(Retired(connection.alias, reached, failed))
+    return found
+
+
+def explain(
+    queryset_or_sql_or_model: QuerySet[Any] | Manager[Any] | type[Model] | str, using: str | None = None
+) -> Explanation:
+    """What ormcache makes of a queryset, of a model's or manager's ``all()``, or of a text of SQL, and why.
+
+    Whether its result is cached, on which tables it depends and why on each, what it may change, whether the cache has
+    it now. Nothing is run. ``using``: a database alias; None for the one that the queryset, or the router for the
+    model, leads to, and for the default one.
+
+    Raises NotCached (a LookupError) for an alias without an engine of ormcache, and TypeError.
+    """
+    if using is None:
+        subject = queryset_or_sql_or_model
+        if isinstance(subject, (QuerySet, Manager)):
+            using = subject.db
+        else:
+            using = DEFAULT_DB_ALIAS if isinstance(subject, str) else router.db_for_read(subject)
+    return explaining.explain(queryset_or_sql_or_model, using)
 
 
 def last_write(*models_or_tables: type[Model] | str, using: str | None = None) -> datetime.datetime | None:
@@ -79,6 +135,16 @@ def stats(using: str | None = None) -> dict[str, Any]:
     return {figures.alias: figures.snapshot() for figures in all_figures()}
 
 
+def report(using: str) -> Report | None:
+    """The figures of one database alias over all processes; None if nothing is cached there, or nothing was counted.
+
+    Connects if need be. Raises StoreUnavailable.
+    """
+    for _, database in _databases(using):
+        return gathered(database).get(using)
+    return None
+
+
 def left_alone(using: str | None = None) -> list[dict[str, Any]]:
     """Statements for which this process does not ask the cache at the moment, because that cost more than it saved.
 
@@ -110,7 +176,7 @@ def _databases(using: str | None) -> Iterator[tuple[Any, Database]]:
             yield connection, database
 
 
-def _meant(named: tuple[type[Model] | str, ...], using: str | None) -> list[tuple[Any, frozenset[str]]]:
+def _meant(named: Sequence[type[Model] | str], using: str | None) -> list[tuple[Any, frozenset[str]]]:
     """The connections that have any of these, with the relations meant there. Raises UnknownTable."""
     if not named:
         return [(connection, ANYTHING) for connection, _ in _databases(using)]
@@ -127,5 +193,6 @@ def _meant(named: tuple[type[Model] | str, ...], using: str | None) -> list[tupl
         if found:
             meant.append((connection, frozenset(found)))
     if unknown:
-        raise UnknownTable(", ".join(sorted(map(str, unknown))) + ": no model and no table of a cached database")
+        names = sorted(map(str, unknown))
+        raise UnknownTable(f"{', '.join(names)}: no model and no table of a cached database", names)
     return meant

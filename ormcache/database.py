@@ -55,7 +55,7 @@ class Database:
             store,
             identity,
             lease=config.lease,
-            signing_key=salted_hmac("ormcache", "entries").digest() if config.sign else None,
+            signing_key=salted_hmac("ormcache", "entries", algorithm="sha256").digest() if config.sign else None,
         )
         #: the same, for what has to be known as it is now
         self._strict_stamps = Stamps(store.strict, identity)
@@ -206,10 +206,26 @@ class Database:
         """Do the settings say that caching this relation pays?"""
         return not self.config.adaptive or relation in self._pinned
 
+    def listed(self, relation: str) -> dict[str, str]:
+        """The settings that name this relation → by what; ``ONLY``, of which it is not one → ""."""
+        selections = {
+            "BLACKLIST": self._blacklist,
+            "ONLY": self._only,
+            "FOREIGN_TABLES": self._listed,
+            "PINNED": self._pinned,
+        }
+        found = {key: name for key, selection in selections.items() if (name := selection.by(relation)) is not None}
+        return found if not self._only or "ONLY" in found else found | {"ONLY": ""}
+
     def left_alone(self) -> list[tuple[str, Plan, Judgement]]:
         """Statements for which the cache is not asked at the moment, because that did not pay."""
         found = [(sql, plan, plan.worth) for (sql, _), plan in self._plans.copy().items() if plan.worth is not None]
         return [(sql, plan, worth.judgement) for sql, plan, worth in found if worth.rests and worth.judgement]
+
+    @property
+    def relations(self) -> frozenset[str]:
+        """The names of all that the catalog knows; none while there is no catalog."""
+        return frozenset() if self._planner is None else self._planner.catalog.relations
 
     def find(self, table: str) -> list[str]:
         """The relations that a table name, possibly qualified, means; none: it is not known. Needs the catalog."""

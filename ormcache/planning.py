@@ -139,6 +139,8 @@ def blind_plan(sql: str, vendor: str) -> Plan:
     statement = analyse(sql, vendor)
     safe = statement.effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION)
     safe = safe and statement.calls <= REPEATABLE[vendor]
+    # What SQLite's triggers do is more writes; nothing in them reaches the session.
+    follows = vendor == "sqlite" and statement.effect is Effect.WRITE and statement.calls <= REPEATABLE[vendor]
     written = frozenset() if safe else ANYTHING
     return Plan(
         statement,
@@ -147,7 +149,7 @@ def blind_plan(sql: str, vendor: str) -> Plan:
         (),
         written,
         frozenset(),
-        not safe,
+        unfollowed=not (safe or follows),
         quiet=False,
         plain=False,
         catalog=None,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import base64
 import json
+import logging
 import os
 import socket
 import sys
@@ -35,12 +36,19 @@ from ormcache.rows import Unencodable, Unreadable
 from ormcache.stamps import FORMAT
 from ormcache.stores.base import StoreUnavailable
 
+logger = logging.getLogger("ormcache")
+
 #: Figures stay in the store for so many seconds after their process has last told them, and as long as there is room
 RETENTION = 24 * 3600.0
+#: What has not changed is told again after so many seconds: the store may have evicted it
+AGAIN = 1800.0
 #: Processes in the list; then those that told the longest ago leave
 MOST_PROCESSES = 512
 #: What one process tells is at most so many bytes: fewer texts, if need be
 MOST_BYTES = 512 * 1024
+
+#: Where psycopg has the types that Django wraps some numbers in; they come back as what they were
+_NUMBERS = "psycopg.types.numeric"
 
 #: What this process knows of one alias, or of one process, as JSON takes it
 Told = dict[str, Any]
@@ -54,7 +62,8 @@ class Publisher:
         self._homes: dict[str, tuple[Figures, Database]] = {}
         self._histories: dict[str, History] = {}
         self._thread: threading.Thread | None = None
-        self._told: dict[str, tuple[float, ...]] = {}  # alias → the totals that were told last
+        #: alias → when its figures were told last, by time.monotonic, and their totals
+        self._told: dict[str, tuple[float, tuple[float, ...]]] = {}
 
     def met(self, figures: Figures, database: Database) -> None:
         """A connection of this alias leads to this database."""
@@ -65,11 +74,22 @@ class Publisher:
                     self._thread = threading.Thread(target=self._work, name="ormcache-figures", daemon=True)
                     self._thread.start()
 
+    def homes(self) -> list[tuple[Figures, Database]]:
+        """The figures of each alias that this process has connected, with the database that it led to last."""
+        return list(self._homes.copy().values())
+
     def _work(self) -> None:
+        failed = False
         pause = threading.Event()  # never set: a sleep that no test's frozen clock stops
         while True:
             pause.wait(min(self._intervals(), default=10.0))
-            self.publish()
+            try:
+                self.publish()
+            except Exception:
+                # Nobody is there to catch it, and a thread that ends would leave the figures as they are for ever.
+                if not failed:
+                    logger.exception("the figures of this process cannot be told")
+                failed = True
 
     def _intervals(self) -> list[float]:
         found = [database.config.figures_interval for _, database in self._homes.copy().values()]
@@ -82,7 +102,8 @@ class Publisher:
                 if not database.config.figures_interval:
                     continue
                 totals = totals_of(figures)
-                if totals == self._told.get(figures.alias) or not any(totals[:4]):
+                last, told = self._told.get(figures.alias, (0.0, ()))
+                if not any(totals[:4]) or (totals == told and time.monotonic() < last + AGAIN):
                     continue
                 history = self._histories.setdefault(figures.alias, History())
                 history.reached(time.time(), totals)
@@ -90,7 +111,7 @@ class Publisher:
                     _publish(figures, database, history)
                 except StoreUnavailable:
                     continue
-                self._told[figures.alias] = totals
+                self._told[figures.alias] = (time.monotonic(), totals)
 
     def here(self, identity: str) -> list[Told]:
         """What this process would tell of the database of this identity, if it has counted anything."""
@@ -124,18 +145,10 @@ def gathered(database: Database) -> dict[str, Report]:
     store, identity = database.stamps.store.strict, database.identity
     told = publisher.here(identity)
     own = {one["process"]["id"] for one in told}
-    unread = 0
-    for process in _listed(store, identity):
-        if process in own:
-            continue
-        value = _read(store, _name(identity, process))
-        if value is None:
-            unread += 1
-        else:
-            told.append(value)
-    reports = _reports(told)
+    heard = [_read(store, _name(identity, process)) for process in _listed(store, identity) if process not in own]
+    reports = _reports(told + [one for one in heard if one is not None])
     for report in reports.values():
-        report.unread = unread
+        report.unread = heard.count(None)
     return reports
 
 
@@ -150,6 +163,16 @@ def _reports(told: list[Told]) -> dict[str, Report]:
     for one in told:
         by_alias.setdefault(one["alias"], []).append(one)
     return {alias: report_of(alias, ones, now) for alias, ones in sorted(by_alias.items())}
+
+
+def heard(database: Database) -> list[Told]:
+    """What each process has told, this one too, as it stands in the store: the same to whichever process asks.
+
+    Raises StoreUnavailable.
+    """
+    store, identity = database.stamps.store.strict, database.identity
+    found = [_read(store, _name(identity, process)) for process in _listed(store, identity)]
+    return [one for one in found if one is not None]
 
 
 # Into the store and back --------------------------------------------------------------
@@ -221,6 +244,7 @@ def _told(figures: Figures, database: Database, history: History, most: int) -> 
         **told_of(figures),
         "texts": [_told_of_text(text, resting.get(text.key)) for text in most_important(figures.texts(), most)],
         "history": history.told(),
+        "outages_met": figures.outages(database.stamps.store.strict.outages_met),
         "outages": [list(outage) for outage in database.stamps.store.strict.outages],
         "pending": sorted(database.pending.relations),
     }
@@ -242,18 +266,31 @@ def _told_of_text(text: Text, judged: Any) -> Told:
 
 
 def _told_of_sample(sample: Any) -> Told | None:
-    params = None
+    params, numbers = None, {}
     if sample.params is not None:
+        values = list(sample.params)
+        for place, value in enumerate(values):
+            if type(value).__module__ == _NUMBERS:
+                numbers[str(place)] = type(value).__name__
+                values[place] = float(value) if isinstance(value, float) else int(value)
         try:
-            params = base64.b85encode(rows.encode(tuple(sample.params))).decode()
+            params = base64.b85encode(rows.encode(tuple(values))).decode()
         except Unencodable:
             return None
-    return {"sql": sample.sql, "params": params, "shape": list(sample.shape), "seen": sample.seen}
+    return {"sql": sample.sql, "params": params, "numbers": numbers, "shape": list(sample.shape), "seen": sample.seen}
 
 
 def params_of(sample: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """The parameters of one of :attr:`TextReport.samples`. Raises Unreadable."""
-    return None if sample["params"] is None else tuple(rows.decode(base64.b85decode(sample["params"])))
+    if sample["params"] is None:
+        return None
+    values = list(rows.decode(base64.b85decode(sample["params"])))
+    for place, name in sample["numbers"].items():
+        kind = getattr(sys.modules.get(_NUMBERS), name, None)
+        if kind is None:
+            raise Unreadable(f"{name} is not psycopg's any more")
+        values[int(place)] = kind(values[int(place)])
+    return tuple(values)
 
 
 def _command() -> str:

@@ -18,16 +18,15 @@ from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGL
 
 from ormcache import keeping, keys, reasons, rows, signals
 from ormcache.account import Account
-from ormcache.catalog import EVERYTHING
 from ormcache.columns import ColumnsMixin, is_djangos
 from ormcache.database import Database
 from ormcache.figures import Text
 from ormcache.flights import Flight
+from ormcache.hindrances import hindrance, read_clock
 from ormcache.keeping import Outcome
 from ormcache.local import Kept
 from ormcache.planning import Plan
 from ormcache.rows import Unreadable
-from ormcache.sql import reads_clock
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
 
@@ -73,6 +72,14 @@ class CachedCompiler(_Compiler):
             self._compiled = EmptyResultSet
             return super().execute_sql(result_type, chunked_fetch, chunk_size)
         return Read(self, state, connection.ormcache_writes, result_type, chunk_size).run(*compiled)
+
+    def execute_compiled(self, compiled: Any, result_type: Any) -> Any:
+        """Run a query that was compiled before, whatever this compiler's own is; rows are cut as the compiler says."""
+        self._compiled = compiled
+        try:
+            return self.execute_sql(result_type)
+        finally:
+            self._compiled = None
 
     def _obstacle(self, state: State, result_type: Any, chunked_fetch: bool) -> str | None:
         """What is known before the query is compiled."""
@@ -159,24 +166,19 @@ class Read:
             return self._bypass(reasons.SNAPSHOT, compiled)
         plan, lengths = database.plan(sql, state.standpoint())
         self._text = self._account.planned(plan, sql)
-        reason = plan.obstacle or self._hindrance(database, plan)
+        reason = plan.obstacle or hindrance(self._connection, state, self._writes.transaction, database, plan)
         if reason is None and plan.worth is not None and plan.worth.rests:
             reason = reasons.NOT_WORTH
         if reason is not None:
             return self._bypass(reason, compiled)
         try:
-            name = keys.entry_name(state.prefix(database), plan.statement.digest + lengths, params, self._shape())
+            shape = shape_of(self._compiler, self._result_type)
+            name = keys.entry_name(state.prefix(database), plan.statement.digest + lengths, params, shape)
         except keys.Unkeyable:
             return self._bypass(reasons.PARAMETER, compiled)
-        if state.vendor == "postgresql" and params and any(map(_reads_clock, params)):
+        if state.vendor == "postgresql" and params and read_clock(params):
             return self._bypass(reasons.CLOCK, compiled)
         return self._ask(database, plan, name, compiled)
-
-    def _shape(self) -> tuple[Any, ...]:
-        """How Django cuts the rows that the statement returns."""
-        compiler = self._compiler
-        # The compiler of an aggregation over a subquery never asks for extra columns, and lacks the attribute.
-        return (self._result_type, compiler.col_count, bool(getattr(compiler, "has_extra_select", False)))
 
     def _bypass(self, reason: str, compiled: Any) -> Any:
         self._account.bypassed(reason)
@@ -195,29 +197,6 @@ class Read:
             return False
         return database.has_loaded(connection)
 
-    def _hindrance(self, database: Database, plan: Plan) -> str | None:
-        """What in the connection keeps this result out of the cache just now."""
-        state, transaction = self._state, self._writes.transaction
-        if self._connection.connection is not None:
-            obstacle = state.session_obstacle
-            if obstacle is not None:
-                return obstacle
-            if state.session.isolation == "read uncommitted" and state.vendor == "mysql":
-                return reasons.UNCOMMITTED
-            if transaction.is_open:
-                dirty = transaction.dirty
-                if dirty and (dirty >= EVERYTHING or not dirty.isdisjoint(plan.relations)):
-                    return reasons.DIRTY
-                if transaction.ran if state.vendor == "sqlite" else transaction.keeps_snapshot:
-                    return reasons.SNAPSHOT
-        pending = database.pending.relations
-        if pending and (pending >= EVERYTHING or not pending.isdisjoint(plan.relations)):
-            try:
-                database.pending.retry()
-            except StoreUnavailable:
-                return reasons.PENDING
-        return None
-
     # With the cache ---------------------------------------------------------------------
 
     def _ask(self, database: Database, plan: Plan, name: bytes, compiled: Any) -> Any:
@@ -227,6 +206,8 @@ class Read:
         kept = local.get(name)
         try:
             found = stamps.look_up(None if kept is not None else name, plan.slots)
+            if found.filled:
+                self._account.filled = True
             if kept is not None and (
                 kept.vector != found.vector
                 or kept.expired()
@@ -237,7 +218,7 @@ class Read:
                 # What this process has not shared, nobody else is likely to have shared since it was retired.
                 if found.vector is not None and kept.shared:
                     found = stamps.look_up(name, plan.slots)
-                self._account.found_outdated(plan, kept.vector, found.vector, expired=kept.expired())
+                self._account.found_outdated(plan, kept.vector, found, expired=kept.expired())
                 kept = None
             # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
             current = True if found.vector is None else database.is_current(plan, found.epoch)
@@ -292,7 +273,9 @@ class Read:
     def _hit(self, result: Any, name: bytes, compiled: Any, *, read: int = 0) -> Any:
         self._account.hit(self._connection.__class__, compiled, read=read)
         if self._text.is_sampled:
-            self._state.figures.sample(self._text, name, compiled[0], compiled[1], self._shape())
+            self._state.figures.sample(
+                self._text, name, compiled[0], compiled[1], shape_of(self._compiler, self._result_type)
+            )
         shaped = [result] if self._result_type == MULTI else result
         return self._compiler.hit(shaped, compiled, self._result_type, self._chunk_size)
 
@@ -330,7 +313,7 @@ class Read:
                 self._deadline = 0.0
             else:
                 self._deadline = time.monotonic() + longest
-                self._account.waits = True
+                self._account.begins_to_wait()
         return self._deadline
 
     def _query(
@@ -375,6 +358,12 @@ class Read:
         self._state.figures.shared(self._text, outcome.written, outcome.refused)
 
 
+def shape_of(compiler: Any, result_type: Any) -> tuple[Any, ...]:
+    """How Django cuts the rows that a compiled statement returns."""
+    # The compiler of an aggregation over a subquery never asks for extra columns, and lacks the attribute.
+    return (result_type, compiler.col_count, bool(getattr(compiler, "has_extra_select", False)))
+
+
 def _in_event_loop() -> bool:
     """Does this thread run an event loop, in which the other reader may be a task that waits for this one?"""
     try:
@@ -382,13 +371,6 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _reads_clock(param: Any) -> bool:
-    """Would PostgreSQL read a moment of its own clock where it expects a date?"""
-    if isinstance(param, str):
-        return reads_clock(param)
-    return isinstance(param, (list, tuple)) and any(map(_reads_clock, param))
 
 
 @cache

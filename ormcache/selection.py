@@ -13,9 +13,10 @@ class Selection:
     """Model labels, apps and table patterns, as one question: is this relation meant?"""
 
     def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(names)
         self._tables: set[str] = set()  # folded
         self._patterns: list[str] = []  # folded
-        for name in names:
+        for name in self._names:
             tables = tables_of(name)
             if tables is None:
                 self._patterns.append(name.lower())
@@ -28,6 +29,10 @@ class Selection:
         if folded in self._tables or bare in self._tables:
             return True
         return any(fnmatchcase(folded, pattern) or fnmatchcase(bare, pattern) for pattern in self._patterns)
+
+    def by(self, relation: str) -> str | None:
+        """The first of the names by which this relation is meant."""
+        return next((name for name in self._names if relation in Selection([name])), None)
 
     def __bool__(self) -> bool:
         return bool(self._tables or self._patterns)

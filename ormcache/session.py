@@ -178,6 +178,11 @@ class Session:
                 break
         return self._base_user if self.base is not None else None
 
+    @property
+    def names_set(self) -> tuple[str, ...]:
+        """The settings that statements have changed, by name."""
+        return tuple(sorted(name for name, value in {**self._settings, **self._local}.items() if value.items))
+
     # Changes ----------------------------------------------------------------------
 
     def change(self, change: SessionChange, params: Any, *, in_transaction: bool) -> None:

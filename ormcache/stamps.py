@@ -49,7 +49,7 @@ class Found(NamedTuple):
     ``data``: the encoded result if it may be served. ``vector``: the stamps to keep a result under that is read from
     now on; None while a slot is marked (nothing may be kept). ``epoch``: the first slot's value. ``expires``: when the
     result does, seconds since the epoch. ``retired``: there was a result that may not be served. ``before``: the vector
-    that it was kept under, if that is another one.
+    that it was kept under, if that is another one. ``filled``: slots were empty, so it is not known what was written.
     """
 
     data: bytes | None
@@ -59,6 +59,20 @@ class Found(NamedTuple):
     retired: bool = False
     expires: float | None = None
     before: bytes | None = None
+    filled: bool = False
+
+
+class Inspected(NamedTuple):
+    """What a store has.
+
+    ``held``: the values of the slots. ``size``: of the entry as it is stored, bytes; None: there is none. ``kept``: the
+    stamps that it is kept under; None: it is damaged. ``expires``: seconds since the epoch.
+    """
+
+    held: list[bytes | None]
+    size: int | None = None
+    kept: list[bytes] | None = None
+    expires: float | None = None
 
 
 class Stamps:
@@ -100,7 +114,7 @@ class Stamps:
                 return Found(None, None, held[0], retired=value is not None)
             held = self.store.fill(slots, new_stamp())
             # An empty slot was a new beginning: whatever the entry is, it is from before.
-            return Found(None, _vector(held), held[0], retired=value is not None)
+            return Found(None, _vector(held), held[0], retired=value is not None, filled=True)
         if value is None or entry is None:
             return Found(None, vector, held[0])
         try:
@@ -108,6 +122,23 @@ class Stamps:
         except Unreadable:
             return Found(None, vector, held[0], damaged=True)
         return Found(data, vector, held[0], retired=data is None, expires=expires, before=before)
+
+    def inspect(self, entry: bytes | None, slots: Sequence[bytes]) -> Inspected:
+        """What is there for an entry and in its slots, for people: nothing is changed. Raises StoreUnavailable."""
+        value, held = self.store.strict.look_up(entry, slots)
+        if value is None or entry is None:
+            return Inspected(held)
+        try:
+            opened = value if self._signing_key is None else verified(self._signing_key, entry, value)
+        except Unreadable:
+            return Inspected(held, len(value))
+        length = int.from_bytes(opened[_LENGTH], "big")
+        if opened[:3] != _HEADER or length % STAMP_LENGTH or _PREAMBLE + length > len(opened):
+            return Inspected(held, len(value))
+        vector = opened[_PREAMBLE : _PREAMBLE + length]
+        kept = [vector[at : at + STAMP_LENGTH] for at in range(0, length, STAMP_LENGTH)]
+        expiry = int.from_bytes(opened[_EXPIRY], "big")
+        return Inspected(held, len(value), kept, expiry / 1e6 if expiry else None)
 
     def has_news(self, entry: bytes, slots: Sequence[bytes], vector: bytes) -> bool:
         """Would looking up an entry that was missed under ``vector`` come to another end by now?

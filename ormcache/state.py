@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import django
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import Error, connections
 
 from ormcache import conf, reasons
 from ormcache.catalog import ANYWHERE, EVERYTHING, READERS, Server, Standpoint, reader_of
@@ -276,6 +276,12 @@ class State:
         self._prefix = (database, fingerprint, besides, prefix)
         return prefix
 
+    @property
+    def tenant(self) -> str | None:
+        """The schema that a backend below makes cursors for; None: none does so."""
+        schema = self._below.schema
+        return None if schema is None else str(schema)
+
     def cursor_made(self) -> None:
         """The backend below has made a cursor."""
         self._below.cursor_made(self.session)
@@ -315,7 +321,7 @@ def _identity_of(alias: str) -> str | None:
     if database is None:
         try:
             primary.ensure_connection()
-        except primary.Database.Error:
+        except Error:
             return None
         database = state.known()
     return None if database is None else database.identity

@@ -53,7 +53,8 @@ class Below:
         self._made_for: Path = None  # the path that the last cursor was made for
 
     @property
-    def _schema(self) -> Any:
+    def schema(self) -> Any:
+        """The name of the schema that cursors are made for; None: nothing switches it."""
         return getattr(self._connection, "schema_name", None) if self._switches else None
 
     def told(self, session: Session) -> tuple[tuple[Any, ...], tuple[str, ...] | None]:
@@ -63,20 +64,20 @@ class Below:
         """
         if not self._switches:
             return (), None
-        schema = self._schema
+        schema = self.schema
         path = None if schema is None else coming(self._connection, session)
         return (schema, getattr(self._connection, "include_public_schema", None), path), path
 
     def cursor_made(self, session: Session) -> None:
         """One was, and the search path may be about to be switched for it."""
-        if self._schema is not None:
+        if self.schema is not None:
             self._made_for = folded(coming(self._connection, session))
 
     def standpoint(self, session: Session, *, on_cursor: bool) -> Standpoint:
         """From where the next query of the ORM sees the catalog, or a statement on a cursor that is there already."""
         if self.is_unknown:
             return ANYWHERE
-        if self._schema is None:
+        if self.schema is None:
             return session.standpoint
         if not on_cursor:
             return Standpoint(folded(coming(self._connection, session)), session.user)

@@ -171,12 +171,17 @@ class Writes:
 
         return finish
 
+    def reached(self, relations: frozenset[str]) -> frozenset[str]:
+        """What :meth:`invalidate` retires along with these."""
+        database = self._state.known()
+        return frozenset() if database is None else database.closure(relations) | (relations & ANYTHING)
+
     def invalidate(self, relations: frozenset[str]) -> None:
         """Retire what depends on these now, and again when the open transaction ends. Raises StoreUnavailable."""
         database = self._state.known()
         if database is None:
             return
-        relations = database.closure(relations) | (relations & ANYTHING)
+        relations = self.reached(relations)
         self.transaction.planned(database.catalog, ANYWHERE)
         if self.transaction.is_open:
             self.transaction.dirty |= relations

@@ -29,6 +29,11 @@ class Catalog:
         self._neighbours = Neighbours(facts.neighbours)
         self._scopes: dict[Standpoint, Scope] = {}
 
+    @property
+    def relations(self) -> frozenset[str]:
+        """The names of all tables, views and the like."""
+        return frozenset(self._index.relations)
+
     def seen_from(self, standpoint: Standpoint = ANYWHERE) -> Scope:
         """As a session sees it from there."""
         scope = self._scopes.get(standpoint)

@@ -52,6 +52,7 @@ class Code:
     path: Path = None
     reads: bool = False  # its own statements change no rows: only what it calls may
     believed: bool = False  # what cannot be read of it changes nothing
+    origin: str = ""  # what it is, for people: "the trigger audit"
 
 
 @dataclass(frozen=True, slots=True)

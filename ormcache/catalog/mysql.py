@@ -55,9 +55,10 @@ _DATABASES = """
     SELECT SCHEMA_NAME FROM information_schema.SCHEMATA
     WHERE SCHEMA_NAME NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')
 """
-_TRIGGERS = (
-    "SELECT EVENT_OBJECT_TABLE, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"
-)
+_TRIGGERS = """
+    SELECT EVENT_OBJECT_TABLE, TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS
+    WHERE TRIGGER_SCHEMA = DATABASE()
+"""
 _ROUTINES = """
     SELECT ROUTINE_NAME, ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_DATA_ACCESS FROM information_schema.ROUTINES
     WHERE ROUTINE_SCHEMA = DATABASE()
@@ -147,7 +148,10 @@ def load(connection: Any) -> Facts:
             reaches=[
                 (by_folded[parent.lower()], child) for parent, child in reaches if (parent or "").lower() in by_folded
             ],
-            bodies=[(by_folded[table.lower()], Code(body)) for table, body in rows(_TRIGGERS)],
+            bodies=[
+                (by_folded[table.lower()], Code(body, origin=f"the trigger {name}"))
+                for table, name, body in rows(_TRIGGERS)
+            ],
             functions=[_function(*row) for row in rows(_ROUTINES)],
             neighbours=others,
             times={table: frozenset(columns) for table, columns in times.items()},
@@ -159,4 +163,5 @@ def _function(name: str, kind: str, body: str | None, access: str) -> Function:
     words = None if body is None else read_stored(body, "mysql")
     claims = kind == "FUNCTION" and access in ("NO SQL", "READS SQL DATA")
     writes = not claims or words is None or not words.names.isdisjoint(_WRITING_WORDS)
-    return Function(name.lower(), VOLATILE if writes else STABLE, Code(body, reads=not writes))
+    code = Code(body, reads=not writes, origin=f"the {kind.lower()} {name}")
+    return Function(name.lower(), VOLATILE if writes else STABLE, code)

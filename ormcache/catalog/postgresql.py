@@ -64,7 +64,7 @@ _FOREIGN_KEYS = """
 """
 _INHERITANCE = "SELECT inhparent, inhrelid FROM pg_inherits"
 _RULES = """
-    SELECT ev_class, pg_get_ruledef(oid) FROM pg_rewrite WHERE rulename <> '_RETURN'
+    SELECT ev_class, rulename, pg_get_ruledef(oid) FROM pg_rewrite WHERE rulename <> '_RETURN'
 """
 _POLICIES = """
     SELECT polrelid, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid) FROM pg_policy
@@ -200,8 +200,8 @@ def load(connection: Any) -> Facts:
         functions = {row[0]: _function(path, *row[1:]) for row in found}
         parts = [(functions.get(whole), functions.get(part)) for whole, part in rows(_AGGREGATES)]
         besides = [
-            (functions[oid].name, Code(f"SELECT {defaults}", True, path, reads=True))
-            for oid, *_, defaults in found
+            (functions[oid].name, Code(f"SELECT {defaults}", True, path, reads=True, origin=f"a default of {name}()"))
+            for oid, name, *_, defaults in found
             if defaults is not None
         ]
         of_types, columns = _run_by_values(rows, functions) if rows(_CALLING) else ([], [])
@@ -215,14 +215,20 @@ def load(connection: Any) -> Facts:
         ]
         # What stands before the words that count: CREATE RULE name AS ON INSERT TO view WHERE … DO INSTEAD
         rules = [
-            (names[oid], Code(text.partition(" RULE ")[2], True, path)) for oid, text in rows(_RULES) if oid in names
+            (names[oid], Code(text.partition(" RULE ")[2], True, path, origin=f"the rule {rule}"))
+            for oid, rule, text in rows(_RULES)
+            if oid in names
         ]
         views = [(names[oid], is_stored, text) for oid, is_stored, text in rows(_VIEWS) if oid in names]
         # Nothing but REFRESH writes to a materialized view.
-        refreshes = [(name, Code(text, True, path, reads=True)) for name, is_stored, text in views if is_stored]
+        refreshes = [
+            (name, Code(text, True, path, reads=True, origin="the query of the materialized view"))
+            for name, is_stored, text in views
+            if is_stored
+        ]
         policies = [(names[relation], *conditions) for relation, *conditions in rows(_POLICIES) if relation in names]
         checks = [
-            (name, Code(condition, True, path, reads=True))
+            (name, Code(condition, True, path, reads=True, origin="a row-level policy"))
             for name, *conditions in policies
             for condition in conditions
             if condition is not None
@@ -303,20 +309,20 @@ def _function(
     defaults: str | None,
 ) -> Function:
     """``stored``: the body where the database keeps it parsed, its names as seen along ``path``."""
-    volatility, folded = _text(volatility), name.lower()
+    volatility, folded, origin = _text(volatility), name.lower(), f"the function {name}()"
     if defaults is not None and analyse(f"SELECT {defaults}", "postgresql").obstacle is not None:
         volatility = VOLATILE  # f(at timestamptz DEFAULT now())
     if language in ("c", "internal"):
         if volatility == STABLE:
             return Function(folded, STABLE_IN_C)
         harmless = volatility == IMMUTABLE or folded in UNREPEATABLE or folded in HARMLESS_IN_C
-        return Function(folded, volatility, None if harmless else Code(None))
+        return Function(folded, volatility, None if harmless else Code(None, origin=origin))
     reads, believed = volatility != VOLATILE, volatility == IMMUTABLE
     if stored is not None:
-        return Function(folded, volatility, Code(stored, True, path, reads, believed))
+        return Function(folded, volatility, Code(stored, True, path, reads, believed, origin))
     if search_path is not None:
-        return Function(folded, volatility, Code(source, True, _path(search_path), reads, believed))
-    return Function(folded, volatility, Code(source, reads=reads, believed=believed))
+        return Function(folded, volatility, Code(source, True, _path(search_path), reads, believed, origin))
+    return Function(folded, volatility, Code(source, reads=reads, believed=believed, origin=origin))
 
 
 def _path(setting: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ormcache import reasons
 from ormcache.catalog.facts import ANYTHING, EPOCH, Code
@@ -175,6 +175,36 @@ class Scope:
         """Could a trigger of one of these relations change settings of the session?"""
         codes = [code for relation in relations for code in self._reach.codes.get(relation, ())]
         return bool(codes) and self._functions.sets_session(codes)
+
+    # Step by step, for people ---------------------------------------------------------
+
+    def read_at_once(self, relation: str) -> Iterator[tuple[bool, set[str]]]:
+        """What reading a relation reads by itself: by the query of the view that it is, or by a policy; and what."""
+        return self._views.at_once(relation) if relation in self._views else iter(())
+
+    def is_view(self, relation: str) -> bool:
+        return self._views.is_view(relation)
+
+    def bound_to(self, relation: str) -> set[str]:
+        """Those whose rows change with the relation's: by a foreign key that cascades, as parts of a virtual table."""
+        return self._reach.others.get(relation, set())
+
+    def children(self, relation: str) -> set[str]:
+        """Those that rows written to the relation may land in."""
+        return self._reach.children.get(relation, set())
+
+    def parents(self, relation: str) -> set[str]:
+        """Those that the relation's rows are rows of as well."""
+        return self._reach.parents.get(relation, set())
+
+    def set_off(self, relation: str) -> Iterator[tuple[str, set[str]]]:
+        """What a write to the relation runs, and what that may change."""
+        for code in self._reach.codes.get(relation, ()):
+            yield code.origin, self._changed_by([code])
+
+    def written_at_once(self, relation: str) -> set[str]:
+        """All that a write to the relation may change, without what that changes in turn, and without partitions."""
+        return self._at_once(relation)
 
     # Conclusions ----------------------------------------------------------------------
 

@@ -99,10 +99,11 @@ def load(connection: Any) -> Facts:
             contents = _contents(name, sql[module.end() :], tables)
             if contents:
                 views[name] = f"SELECT * FROM {', '.join(contents)}"
-    for kind, _, table, sql in rows:
+    for kind, name, table, sql in rows:
         if kind == "trigger" and table.lower() in tables:
             body = _TRIGGER_BODY.match(sql)
-            bodies.append((tables[table.lower()], Code(sql[body.end() :] if body else None)))
+            text = sql[body.end() :] if body else None
+            bodies.append((tables[table.lower()], Code(text, origin=f"the trigger {name}")))
     reaches += [
         (tables[parent.lower()], child)
         for parent, child, on_delete, on_update in connection.connection.execute(_FOREIGN_KEYS).fetchall()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ormcache import reasons
 from ormcache.catalog.facts import Facts
 from ormcache.catalog.functions import Functions
@@ -59,6 +61,15 @@ class Views:
                         waiting.extend(one for one in new if one in self)
             found = self._under[relation] = frozenset(reached)
         return found
+
+    def at_once(self, relation: str) -> Iterator[tuple[bool, set[str]]]:
+        """What reading the relation reads by itself: is it the view's own query, or a policy; and what that names."""
+        statements = self.statements(relation)
+        for number, statement in enumerate(statements, 1):
+            if statement is not None:
+                # The conditions of policies come first.
+                is_own = self.is_view(relation) and number == len(statements)
+                yield is_own, self._lookup.named(statement.names) - {relation}
 
     def obstacle(self, relation: str) -> str | None:
         """Why what these queries answer cannot be kept, what lies under them left aside."""

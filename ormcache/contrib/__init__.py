@@ -1,1 +1,1 @@
-"""What connects ormcache with other tools; each of these is switched on by itself."""
+"""Doors to other tools. Each needs its own; nothing else of ormcache imports them."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ormcache.catalog import SCHEMA
 from ormcache.figures.caller import caller
-from ormcache.figures.tally import Tally, total_of
+from ormcache.figures.tally import Tally, saved_seconds, total_of
 from ormcache.figures.text import Text
 from ormcache.planning import Plan
 from ormcache.sql import collapsed
@@ -80,6 +80,9 @@ class Figures:
         self._gone_together = Tally()
         self._unplanned = Tally()  # bypasses before the text was known
         self._written: dict[str, Written] = {}
+        self._retired: dict[str, int] = {}  # relation → results that its writes have retired
+        self._saved = 0.0
+        self._outages = 0
         self._writes: deque[tuple[float, frozenset[str], Mapping[frozenset[str], str]]] = deque(maxlen=MOST_EVENTS)
         self._damaged: deque[Event] = deque(maxlen=MOST_EVENTS)
 
@@ -114,7 +117,6 @@ class Figures:
             if read:
                 tally.bytes_read += read
             if waited:
-                tally.waited += 1
                 tally.waited_seconds += seconds
             else:
                 tally.hit_seconds += seconds
@@ -148,16 +150,21 @@ class Figures:
             tally.query_seconds += query
             tally.bytes_written += written
             if waited:
-                tally.waited += 1
                 tally.waited_seconds += seconds
             else:
                 tally.miss_seconds += seconds
             if by is not None:
                 tally.retired_by[by] = tally.retired_by.get(by, 0) + 1
+                self._retired[by] = self._retired.get(by, 0) + 1
             if refused is None:
                 tally.kept += 1
             else:
                 tally.refused[refused] = tally.refused.get(refused, 0) + 1
+
+    def waits(self, text: Text) -> None:
+        """A read begins to wait for another reader's query."""
+        with self._lock:
+            text.tally.waited += 1
 
     def shared(self, text: Text, written: int, refused: str | None) -> None:
         """A result that was in this process only was put into the store."""
@@ -219,29 +226,58 @@ class Figures:
 
     # Reading them -----------------------------------------------------------------------
 
+    # Adding up takes milliseconds where there are many texts, in which nobody is to wait for the lock. So each number
+    # is right, but the reads that are counted meanwhile may be in one of them and not yet in the next.
+
     def texts(self) -> list[Text]:
         """Copies of the figures of all texts."""
         with self._lock:
-            return [text.copy() for text in self._texts.values()]
+            texts = list(self._texts.values())
+        return [text.copy() for text in texts]
 
     def total(self) -> Tally:
         """The figures of all reads."""
         with self._lock:
-            return total_of([self._unplanned, self._gone_together, *(text.tally for text in self._texts.values())])
+            texts, gone = list(self._texts.values()), self._gone_together.copy()
+        return total_of([self._unplanned, gone, *(text.tally for text in texts)])
 
     def relations(self) -> dict[str, Tally]:
         """The figures of reads by relation: a read of two relations counts for both."""
         with self._lock:
+            texts = list(self._texts.values())
             found = {relation: tally.copy() for relation, tally in self._gone.items()}
-            for text in self._texts.values():
-                for relation in text.relations:
-                    found.setdefault(relation, Tally()).add(text.tally)
+        for text in texts:
+            for relation in text.relations:
+                found.setdefault(relation, Tally()).add(text.tally)
         return found
 
     def written(self) -> dict[str, Written]:
-        """Relation → its writes; ``SCHEMA`` among them."""
+        """Relation → its writes, in the order of the first ones; ``SCHEMA`` among them."""
         with self._lock:
             return {relation: replace(written) for relation, written in self._written.items()}
+
+    def retired(self) -> dict[str, int]:
+        """Relation → results that its writes have retired and that were asked for again, in the order of the first."""
+        with self._lock:
+            return self._retired.copy()
+
+    def saved_seconds(self) -> float:
+        """What the hits would have taken the database: an estimate, by the means of executions, that never falls.
+
+        A mean does fall when a query has become quicker; what was said to be saved stays said.
+        """
+        with self._lock:
+            tallies = [text.tally for text in self._texts.values()]
+        saved = saved_seconds(tallies, self.total())
+        with self._lock:
+            self._saved = max(self._saved, saved)
+            return self._saved
+
+    def outages(self, met: int) -> int:
+        """Outages of the store, of which the one that the alias leads to now has met so many. Never falls."""
+        with self._lock:
+            self._outages = max(self._outages, met)
+            return self._outages
 
     def events(self) -> list[Event]:
         """The last ones, oldest first."""

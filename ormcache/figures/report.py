@@ -8,7 +8,7 @@ from typing import Any
 
 from ormcache.figures.counting import Event, Figures, Written
 from ormcache.figures.history import History, Point
-from ormcache.figures.tally import Tally
+from ormcache.figures.tally import Tally, saved_seconds
 from ormcache.figures.text import Text
 from ormcache.stores.base import Outage
 
@@ -107,28 +107,16 @@ def text_seconds(tally: Tally) -> float:
     return tally.hits * (tally.mean_query_seconds or 0.0) + tally.query_seconds + tally.uncached_seconds
 
 
-def saved_seconds(texts: Iterable[Tally], total: Tally) -> float:
-    """What the hits would have taken the database, by the means of texts, and by the mean of all for the others."""
-    hits, seconds = total.hits, 0.0
-    for tally in texts:
-        mean = tally.mean_query_seconds
-        if mean is not None:
-            seconds += tally.hits * mean
-            hits -= tally.hits
-    return seconds + max(hits, 0) * (total.mean_query_seconds or 0.0)
-
-
 def totals_of(figures: Figures) -> tuple[float, ...]:
     """What :mod:`~ormcache.figures.history` follows, of one process."""
     total, writing = figures.total(), figures.writing
-    saved = saved_seconds([text.tally for text in figures.texts()], total)
     return (
         total.hits,
         total.misses,
         total.bypasses,
         writing.writes,
         total.missed.get("retired", 0),
-        saved,
+        figures.saved_seconds(),
         total.cache_seconds + writing.seconds,
         total.query_seconds + total.uncached_seconds,
     )
@@ -148,6 +136,10 @@ def told_of(figures: Figures, most_texts: int = MOST_TOLD) -> dict[str, Any]:
             for one in [written.get(name, nothing)]
         },
         "events": [list(event) for event in figures.events()],
+        "saved": figures.saved_seconds(),
+        # By relation, in the order in which they came up: see ormcache.insight.readings
+        "wrote": {name: one.writes for name, one in written.items()},
+        "retired": figures.retired(),
     }
 
 

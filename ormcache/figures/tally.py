@@ -71,7 +71,7 @@ class Tally:
                 setattr(self, name, getattr(self, name) + number)
         for name in COUNTERS:
             mine = getattr(self, name)
-            for key, count in getattr(other, name).items():
+            for key, count in getattr(other, name).copy().items():  # to which another thread may add
                 mine[key] = mine.get(key, 0) + count
 
     def copy(self) -> Tally:
@@ -96,3 +96,14 @@ def total_of(tallies: Iterable[Tally]) -> Tally:
     for tally in tallies:
         made.add(tally)
     return made
+
+
+def saved_seconds(texts: Iterable[Tally], total: Tally) -> float:
+    """What the hits would have taken the database, by the means of texts, and by the mean of all for the others."""
+    hits, seconds = total.hits, 0.0
+    for tally in texts:
+        mean = tally.mean_query_seconds
+        if mean is not None:
+            seconds += tally.hits * mean
+            hits -= tally.hits
+    return seconds + max(hits, 0) * (total.mean_query_seconds or 0.0)

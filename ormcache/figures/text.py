@@ -41,7 +41,7 @@ class Text:
     moment: bool = False  # is one of its parameters the present moment, so that no two executions are alike?
 
     def copy(self) -> Text:
-        samples = {name: replace(sample) for name, sample in self.samples.items()}
+        samples = {name: replace(sample) for name, sample in self.samples.copy().items()}
         return replace(self, tally=self.tally.copy(), samples=samples)
 
     @property

@@ -41,11 +41,6 @@ class Overview:
         return self.database is not None and bool(self.database.config.figures_interval)
 
 
-def cached_aliases() -> list[str]:
-    """The database aliases that have an engine of ormcache."""
-    return [alias for alias in connections if hasattr(connections[alias], "ormcache")]
-
-
 def overview_of(using: str) -> Overview:
     """Asks the database who it is, if this process does not know, and the store for the figures of all processes."""
     connection: Any = connections[using]

@@ -9,7 +9,7 @@ A store holds three kinds of things under opaque byte names:
   what is served: a store may lose them, or let two processes have one.
 
 The rules by which slots and entries are read and written (:mod:`ormcache.stamps`) need only the first six operations of
-:class:`Store`; the other two are for claims (:mod:`ormcache.flights`).
+:class:`Store`; the next two are for claims (:mod:`ormcache.flights`), the last two for those who look after it.
 Every operation costs one round trip where the server has a way to do it in one.
 
 A subclass implements the underscored hooks and raises whatever its client raises; this class turns all of it
@@ -31,6 +31,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple, TypeVar, TypeVarTuple
+
+from ormcache.stores.facts import ServerFacts, StoreFacts
 
 logger = logging.getLogger("ormcache")
 
@@ -127,7 +129,14 @@ class Store:
         self._closed_until = 0.0  # a time of self._clock; calls before it fail at once
         self._probing = False
         self._outages: deque[Outage] = deque(maxlen=MOST_OUTAGES)
+        #: outages that this process has met, those that are forgotten among them
+        self.outages_met = 0
         _stores.add(self)
+
+    @property
+    def answers(self) -> bool:
+        """Did it answer when it was last asked?"""
+        return not self._failures
 
     @property
     def outages(self) -> list[Outage]:
@@ -188,6 +197,14 @@ class Store:
         """
         self._guarded(self._release, name, word, seconds)
 
+    def empty(self, slots: Sequence[bytes]) -> None:
+        """Take away what these slots hold, as if it had been evicted: who reads begins anew."""
+        self._guarded(self._empty, slots)
+
+    def describe(self) -> StoreFacts:
+        """What the store tells of itself, for people."""
+        return StoreFacts(self.kind, self._guarded(self._describe))
+
     def close(self) -> None:
         """Give back connections, files and memory. The next operation opens them again."""
 
@@ -220,6 +237,12 @@ class Store:
         raise NotImplementedError
 
     def _release(self, name: bytes, word: bytes, seconds: float) -> None:
+        raise NotImplementedError
+
+    def _empty(self, slots: Sequence[bytes]) -> None:
+        raise NotImplementedError
+
+    def _describe(self) -> tuple[ServerFacts, ...]:
         raise NotImplementedError
 
     def _reset(self) -> None:
@@ -279,6 +302,7 @@ class Store:
                 back_off = min(FIRST_BACK_OFF * 2 ** min(seen, 16), LONGEST_BACK_OFF)
                 self._closed_until = self._clock() + back_off
                 if not seen:
+                    self.outages_met += 1
                     self._outages.append(Outage(time.time(), None, repr(error)))
         self._reset()
         if counted and not seen:

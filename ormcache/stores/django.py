@@ -33,6 +33,7 @@ from ormcache.stores.base import (
     with_mark,
     without_mark,
 )
+from ormcache.stores.facts import ServerFacts
 
 LOCK_SECONDS = 2  # that a lock outlives its owner
 LOCK_WAIT = 3.0  # seconds that a writer waits for a lock: longer than one that nobody will give back
@@ -107,6 +108,15 @@ class DjangoStore(Store):
 
     def _remove(self, entries: Sequence[bytes]) -> None:
         self._cache.delete_many([_entry(entry) for entry in entries])
+
+    def _empty(self, slots: Sequence[bytes]) -> None:
+        self._cache.delete_many([_slot(slot) for slot in slots])
+
+    def _describe(self) -> tuple[ServerFacts, ...]:
+        backend = type(self._cache)
+        return (
+            ServerFacts(f"CACHES[{self._alias!r}]", more={"backend": f"{backend.__module__}.{backend.__qualname__}"}),
+        )
 
     def _claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
         cache = self._cache

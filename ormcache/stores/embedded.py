@@ -21,6 +21,7 @@ import lmdb
 
 from ormcache.conf import Config
 from ormcache.stores.base import MARK, Store, last_lease_end, marks_of, with_mark, without_mark
+from ormcache.stores.facts import ServerFacts
 from ormcache.stores.files import NOTICE, Files, default_folder, open_files
 
 NEVER = bytes(8)  # an entry begins with the microsecond of its expiry; this stands for none
@@ -91,6 +92,12 @@ class EmbeddedStore(Store):
 
     def _release(self, name: bytes, word: bytes, seconds: float) -> None:
         self._run(_put, CLAIM + name, (_now() + int(seconds * 1e6)).to_bytes(8, "big") + word)
+
+    def _empty(self, slots: Sequence[bytes]) -> None:
+        self._run(_empty, slots)
+
+    def _describe(self) -> tuple[ServerFacts, ...]:
+        return (self._run(_described),)
 
     # What is open ---------------------------------------------------------------
 
@@ -312,6 +319,37 @@ def _remove(files: Files, entries: Sequence[bytes]) -> None:
             for generation in files.generations:
                 txn.delete(entry, db=generation)
         txn.commit()
+
+
+def _empty(files: Files, slots: Sequence[bytes]) -> None:
+    with files.slots.begin(write=True) as txn:
+        for slot in slots:
+            txn.delete(slot)
+        txn.commit()
+
+
+def _described(files: Files) -> ServerFacts:
+    with files.entries.begin() as txn:
+        states = [txn.stat(generation) for generation in files.generations]
+    pages = sum(state["leaf_pages"] + state["overflow_pages"] + state["branch_pages"] for state in states)
+    slots = files.slots.stat()
+    sizes = {"slots_file": files.slots.info()["map_size"], "entries_file": files.entries.info()["map_size"]}
+    filesystem = os.statvfs(files.folder)
+    return ServerFacts(
+        str(files.folder),
+        version="LMDB " + ".".join(map(str, lmdb.version())),
+        used=pages * states[0]["psize"] + (slots["leaf_pages"] + slots["branch_pages"]) * slots["psize"],
+        limit=sum(sizes.values()),
+        policy="two generations, the older one goes",
+        largest=files.largest,
+        more={
+            **sizes,
+            "relations": slots["entries"],
+            "entries": sum(state["entries"] for state in states),
+            "disk_taken": sum(state.st_blocks * 512 for state in files.states()),
+            "disk_free": filesystem.f_bavail * filesystem.f_frsize,
+        },
+    )
 
 
 def _newer(txn: lmdb.Transaction[bytes]) -> int:

@@ -88,8 +88,12 @@ class Files:
 
         Not to be asked while another thread closes the files.
         """
-        states = map(os.fstat, self._descriptors)
+        states = self.states()
         return any(state.st_nlink == 0 or state.st_size < size for state, size in zip(states, self._sizes, strict=True))
+
+    def states(self) -> list[os.stat_result]:
+        """What the file system says of both files. As :meth:`gone`."""
+        return [os.fstat(descriptor) for descriptor in self._descriptors]
 
     def close(self) -> None:
         """Close the files once no thread uses them any more.

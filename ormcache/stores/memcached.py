@@ -17,7 +17,7 @@ import math
 import random
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
@@ -28,6 +28,7 @@ from pymemcache.client.base import Client, normalize_server_spec
 
 from ormcache.conf import Config
 from ormcache.stores.base import Store, StoreBusy, last_lease_end, marks_of, with_mark, without_mark
+from ormcache.stores.facts import ServerFacts
 from ormcache.stores.idle import Idle
 from ormcache.stores.memcached_link import Held, Link, New
 
@@ -75,6 +76,28 @@ class Server:
         if self._largest is None:
             self._largest = self.run(Link.largest)
         return self._largest
+
+    def described(self) -> ServerFacts:
+        before = time.time()
+        told = self.run(Link.told, b"")
+        after = time.time()
+        settings = self.run(Link.told, b"settings")
+        clock = _number(told, b"time")
+        evicts = settings.get(b"evictions") == b"on"
+        return ServerFacts(
+            _shown(self._address),
+            version=told.get(b"version", b"").decode("ascii", "replace") or None,
+            used=_number(told, b"bytes"),
+            limit=_number(told, b"limit_maxbytes"),
+            evicted=_number(told, b"evictions"),
+            running=_number(told, b"uptime"),
+            policy="lru" if evicts else "noeviction",
+            largest=_number(settings, b"item_size_max"),
+            # It adds up two numbers of whole seconds, when it was started and for how long it has run.
+            ahead=None if clock is None else clock + 1 - (before + after) / 2,
+            ahead_by=1.0 + (after - before) / 2,
+            more={"curr_connections": _number(told, b"curr_connections") or 0},
+        )
 
     def close(self) -> None:
         self._idle.clear()
@@ -163,6 +186,13 @@ class MemcachedStore(Store):
         key = _claimed(name)
         self._server(key).run(Link.put, New(key, word, self._lasting(seconds)))
 
+    def _empty(self, slots: Sequence[bytes]) -> None:
+        for server, part in self._in_parts([_slot(slot) for slot in slots]):
+            server.run(Link.delete, part)
+
+    def _describe(self) -> tuple[ServerFacts, ...]:
+        return tuple(server.described() for server in self._servers)
+
     def _reset(self) -> None:
         self.close()
 
@@ -246,6 +276,15 @@ def _change_on(
             link.marked = (writer, held)
             return {name: seen[name] for name in watched if name in seen}
     raise StoreBusy(f"others changed the same slots {ATTEMPTS} times in a row")
+
+
+def _shown(address: Any) -> str:
+    """A server's address for people: of a socket its path, else host and port."""
+    return ":".join(map(str, address)) if isinstance(address, tuple) else str(address)
+
+
+def _number(told: Mapping[bytes, bytes], name: bytes) -> int | None:
+    return int(told[name]) if told.get(name, b"").isdigit() else None
 
 
 def _entry(name: bytes) -> bytes:

@@ -101,6 +101,15 @@ class Link:
         """Bytes of one item."""
         return int(self._client.stats("settings")[b"item_size_max"])
 
+    def told(self, about: bytes) -> dict[bytes, bytes]:
+        """The statistics of the server, or those ``about`` something."""
+        self._socket.sendall(b"stats %b\r\n" % about if about else b"stats\r\n")
+        found = {}
+        while (line := self._answer()) != b"END":
+            _, name, *value = line.split(b" ", 2)
+            found[name] = b"".join(value)
+        return found
+
     def _answer(self) -> bytes:
         """One line. SERVER_ERROR is an answer: no room, and the server goes on."""
         line: bytes = self._replies.readline()

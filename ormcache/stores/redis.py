@@ -9,7 +9,7 @@ Leases and their ends are times of the server's own clock.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar, TypeVarTuple
 
 import redis
@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 
 from ormcache.conf import Config
 from ormcache.stores.base import Store
+from ormcache.stores.facts import ServerFacts
 from ormcache.stores.idle import Idle
 from ormcache.stores.redis_address import way_to_connect
 from ormcache.stores.redis_link import Link, LinkLost
@@ -81,6 +82,13 @@ class RedisStore(Store):
 
     def _release(self, name: bytes, word: bytes, seconds: float) -> None:
         self._run(_release, name, word, seconds)
+
+    def _empty(self, slots: Sequence[bytes]) -> None:
+        if slots:
+            self._run(_empty, slots)
+
+    def _describe(self) -> tuple[ServerFacts, ...]:
+        return (self._run(_described),)
 
     def _reset(self) -> None:
         self._idle.clear()
@@ -158,6 +166,49 @@ def _settle(link: Link, slots: Sequence[bytes], writer: bytes, stamp: bytes, wat
 
 def _remove(link: Link, entries: Sequence[bytes]) -> None:
     link.call(b"DEL", *[link.entries + entry for entry in entries])
+
+
+def _empty(link: Link, slots: Sequence[bytes]) -> None:
+    link.call(b"DEL", *[link.slots + slot for slot in slots])
+
+
+#: What matters of a Redis besides what all stores have: the names of INFO
+TOLD = (
+    "redis_mode",
+    "role",
+    "connected_slaves",
+    "rdb_last_save_time",
+    "aof_enabled",
+    "mem_fragmentation_ratio",
+    "expired_keys",
+    "keyspace_hits",
+    "keyspace_misses",
+)
+
+
+def _described(link: Link) -> ServerFacts:
+    told = dict(
+        line.split(":", 1) for line in link.call(b"INFO").decode("utf-8", "replace").splitlines() if ":" in line
+    )
+    before = time.time()
+    seconds, microseconds = link.call(b"TIME")
+    after = time.time()
+    return ServerFacts(
+        link.address,
+        version=told.get("valkey_version") or told.get("redis_version"),
+        used=_number(told, "used_memory"),
+        limit=_number(told, "maxmemory"),
+        evicted=_number(told, "evicted_keys"),
+        running=_number(told, "uptime_in_seconds"),
+        policy=told.get("maxmemory_policy"),
+        ahead=int(seconds) + int(microseconds) / 1e6 - (before + after) / 2,
+        ahead_by=(after - before) / 2,
+        more={name: told[name] for name in TOLD if name in told},
+    )
+
+
+def _number(told: Mapping[str, str], name: str) -> int | None:
+    return int(told[name]) if told.get(name, "").isdecimal() else None
 
 
 def _claim(link: Link, name: bytes, owner: bytes, seconds: float) -> bytes:

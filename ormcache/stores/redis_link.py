@@ -50,6 +50,12 @@ class Link:
         self.slots = b"ormcache:" + digest + b":s:"
         self.claims = b"ormcache:" + digest + b":c:"
 
+    @property
+    def address(self) -> str:
+        """Of the server, for people."""
+        path = getattr(self._connection, "path", None)
+        return str(path) if path else f"{self._connection.host}:{self._connection.port}"
+
     def call(self, *command: bytes) -> Any:
         """The reply to one command; raises what the server answers with if that is an error."""
         if time.monotonic() - self._asked >= ASK_AGAIN:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ormcache.stores.base import Store
+from ormcache.stores.facts import StoreFacts
 
 
 class RememberingStore(Store):
@@ -50,6 +51,9 @@ class RememberingStore(Store):
     def release(self, name: bytes, word: bytes, seconds: float) -> None:
         self._store.release(name, word, seconds)
 
+    def describe(self) -> StoreFacts:
+        return self._store.describe()
+
     # After the call, also one that raises: a process sees its own writes, whatever its other threads have read
     # meanwhile. Before it, because nobody need be told any longer what is about to be untrue.
 
@@ -64,6 +68,13 @@ class RememberingStore(Store):
         self._written(slots)
         try:
             return self._store.settle(slots, *args, **kwargs)
+        finally:
+            self._written(slots)
+
+    def empty(self, slots: Sequence[bytes]) -> None:
+        self._written(slots)
+        try:
+            self._store.empty(slots)
         finally:
             self._written(slots)
 

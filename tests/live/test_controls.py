@@ -14,7 +14,7 @@ from django.test import override_settings
 
 import ormcache
 from ormcache import reasons, signals
-from tests.live.reading import Reading, execute, in_thread, rows_of, stats
+from tests.live.reading import Reading, execute, in_thread, model_of, rows_of, stats
 from tests.shop.models import Author, Genre, Upper
 
 
@@ -182,6 +182,20 @@ def test_invalidate_everything(queries):
     reading.assert_fresh()
 
 
+def test_invalidate_everything_has_the_schema_read_anew(queries):
+    row = model_of("made_elsewhere")
+    list(Genre.objects.all())  # the schema is known
+    execute("CREATE TABLE made_elsewhere (id integer)", using="plain")
+    try:
+        ormcache.invalidate()
+        list(row.objects.all())
+        with queries(0):
+            list(row.objects.all())
+    finally:
+        execute("DROP TABLE made_elsewhere", using="plain")
+        ormcache.invalidate()
+
+
 def test_invalidate_one_database(queries):
     Genre.objects.using("second").create(name="x")
     for using in ("default", "second"):
@@ -255,7 +269,7 @@ def heard():
 
     def listen(name, signal):
         def receive(sender, using, signal, **what):
-            events.append((name, using, what.get("relations", what.get("reason"))))
+            events.append((name, using, what.get("reason") or what["relations"]))
 
         signal.connect(receive, weak=False)
         return signal, receive

@@ -145,13 +145,13 @@ def test_with_stamps_read_after_the_query_a_stale_read_is_found(explore, store, 
 
 def test_with_dirty_reads_kept_a_wrong_read_is_found(explore, store, monkeypatch):
     """R7. (SQLite's rule for snapshots would cover for it.)"""
-    hindrance = reads.Read._hindrance
+    hindrance = reads.hindrance
 
-    def blind(self, database, plan):
-        reason = hindrance(self, database, plan)
+    def blind(*args):
+        reason = hindrance(*args)
         return None if reason in (reasons.DIRTY, reasons.SNAPSHOT) else reason
 
-    monkeypatch.setattr(reads.Read, "_hindrance", blind)
+    monkeypatch.setattr(reads, "hindrance", blind)
 
     wrong, _ = search(explore, store, [explorer.write_and_undo])
     assert wrong is not None
@@ -200,7 +200,7 @@ def test_with_filling_by_overwriting_a_stale_read_is_found(explore, store, monke
 
 def test_with_snapshots_kept_a_stale_read_is_found(wal, explore, store, monkeypatch):
     """A transaction that keeps to one snapshot must not keep what it reads late."""
-    monkeypatch.setattr(reads.Read, "_hindrance", lambda self, database, plan: None)
+    monkeypatch.setattr(reads, "hindrance", lambda *args: None)
     monkeypatch.setattr(Transaction, "has_open_cursors", False)
 
     def read_in_a_snapshot():

@@ -261,6 +261,14 @@ def test_refused_without_autocommit_and_by_a_raw_commit(server, refuse):
         assert all_agree() == []
 
 
+def test_a_schema_change_is_refused(server, refuse):
+    with away(server, "pause"):
+        with pytest.raises(WriteRefused), connection.schema_editor() as editor:
+            editor.execute("CREATE TABLE shop_refused (id integer)")
+        with connections["plain"].cursor() as cursor:
+            assert "shop_refused" not in connections["plain"].introspection.table_names(cursor)
+
+
 def test_a_transaction_that_only_reads_is_not_refused(server, refuse):
     names()
     with away(server, "pause"), transaction.atomic():

@@ -9,9 +9,9 @@ import pytest
 from django.db import connection, models, transaction
 
 from ormcache.database import Database
-from tests.live.reading import ENGINE, execute, not_on_mysql, not_on_sqlite, only_postgresql
+from tests.live.reading import ENGINE, execute, not_on_mysql, not_on_sqlite, only_postgresql, only_sqlite
 from tests.live.schema import World, made
-from tests.shop.models import Genre
+from tests.shop.models import Author, Genre
 
 
 @pytest.fixture
@@ -325,3 +325,15 @@ def test_a_schema_change_with_a_query_in_it_needs_the_catalog_of_now(world, load
     del loads[:]
     world.make("CREATE VIEW v AS SELECT * FROM a")
     assert loads == [1]
+
+
+@only_sqlite
+def test_writes_right_after_a_change_leave_the_session_known(ddl, queries):
+    execute("CREATE TABLE shop_new (id int)")  # as migrations do, in the same process
+    with transaction.atomic():
+        Author.objects.create(name="A")
+        Author.objects.bulk_create([Author(name="B"), Author(name="C")])
+    execute("DROP TABLE shop_new")
+    list(Author.objects.all())
+    with queries(0):
+        assert len(Author.objects.all()) == 3

@@ -61,6 +61,21 @@ def test_a_replica_of_a_primary_keeps_nothing(identify: Any, monkeypatch: pytest
     assert ormcache.stats("default")["kept"] == before[1]
 
 
+def test_a_replica_whose_primary_was_not_reached_is_not_cached(
+    identify: Any, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = {"NAME": "/nowhere/at/all"} if engine == "sqlite" else {"HOST": "127.0.0.1", "PORT": "1"}
+    monkeypatch.setitem(connections.settings, "away", connections.settings["second"] | away)
+    monkeypatch.setitem(settings.DATABASES["default"]["ORMCACHE"], "PRIMARY", "away")
+    setting_changed.send(sender=None, setting="ORMCACHE", value=None, enter=True)
+    Author.objects.create(name="A")
+    identify(lambda server: replace(server, replica=True))
+    connection.ensure_connection()
+    before = counted("bypassed", reasons.REPLICA)
+    assert names() == names() == ["A"]
+    assert counted("bypassed", reasons.REPLICA) == before + 2
+
+
 def test_a_server_that_does_not_tell_is_not_cached_and_works(identify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(server: Any) -> Any:
         raise RuntimeError("it does not tell")
@@ -76,3 +91,18 @@ def test_a_server_that_does_not_tell_is_not_cached_and_works(identify: Any, monk
     monkeypatch.undo()
     Author.objects.update(name="B")  # it tells by now, and so does the write
     assert names() == names() == ["B"]
+
+
+def test_nodes_of_a_cluster_that_have_one_name(queries: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write on one node retires what was read on the other; without the name they are two databases."""
+    for name, read_again in ((None, 0), ("cluster", 1)):
+        for alias in ("default", "second"):
+            monkeypatch.setitem(settings.DATABASES[alias]["ORMCACHE"], "NAME", name)
+            connections[alias].close()
+        setting_changed.send(sender=None, setting="ORMCACHE", value=None, enter=True)
+        names()
+        with queries(0):
+            names()
+        Author.objects.using("second").create(name="B")
+        with queries(read_again):
+            names()

@@ -438,3 +438,45 @@ def test_of_many_that_claim_at_once_one_does(store: Store, kind: str) -> None:
         assert len(answers) == 4
         assert len({holder for _, holder in answers}) == 1
         assert len([owner for owner, holder in answers if owner == holder]) == 1
+
+
+# Looking after it -----------------------------------------------------------------
+
+
+def test_slots_are_emptied(store: Store) -> None:
+    stamped, marked, kept = names(3)
+    store.fill([stamped, kept], one := stamp())
+    store.mark([marked], writer(), 60)
+
+    store.empty([stamped, marked, name()])
+
+    assert store.look_up(None, [stamped, marked, kept])[1] == [None, None, one]
+    assert store.fill([stamped], other := stamp()) == [other]
+    store.empty([])
+
+
+def test_it_tells_of_itself(store: Store, kind: str) -> None:
+    store.put(name(), b"value" * 1000, None)
+
+    facts = store.describe()
+
+    assert facts.kind == kind.removeprefix("near, ").removeprefix("request, ").partition(",")[0]
+    assert len(facts.servers) == (3 if "three" in kind else 1)
+    for server in facts.servers:
+        assert server.address
+        if facts.kind == "django":
+            assert server.more["backend"].endswith("Cache")
+            continue
+        assert server.version
+        assert server.used is not None
+        assert server.limit is not None
+        assert server.policy
+        if facts.kind == "embedded":
+            assert 0 < server.used < server.limit
+            assert server.more["entries"] > 0
+            assert server.largest
+        else:
+            assert server.evicted is not None
+            assert server.running is not None
+            # They run on this host; memcached counts its seconds by a timer, which may be late.
+            assert abs(server.ahead) <= server.ahead_by + (5 if facts.kind == "memcached" else 0)

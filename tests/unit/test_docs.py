@@ -5,23 +5,35 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from argparse import ArgumentParser
 from collections.abc import Iterator
+from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
+from runpy import run_path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 import ormcache
 from ormcache import checks, conf, reasons, signals
+from ormcache.insight.explanation import Entry, Explanation, Key, Reason, Relation, Slot, Table, Unknown, Worth
+from ormcache.insight.health import Clock, DatabaseHealth, Latency, Step
+from ormcache.insight.meanings import MEANINGS
+from ormcache.insight.verdicts import Finding
+from ormcache.management.commands.ormcache import SUBCOMMANDS
+from ormcache.stores.facts import ServerFacts, StoreFacts
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```([^\s`]*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]+`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_INCLUDED = re.compile(r"^:::\{include\} (\S+)$", re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _MENTION = re.compile(r"\bormcache(?:\.\w+)+")
 
@@ -92,6 +104,58 @@ def test_every_reason_is_documented() -> None:
     assert sorted(first_cells("reasons.md")) == sorted(known)
 
 
+def shown_plainly(cell: str) -> str:
+    """A cell of a table without links and code marks."""
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", cell).replace("`", "").rstrip(" |")
+
+
+def test_programs_tell_of_reasons_in_the_words_of_the_page() -> None:
+    documented = {row[0].strip("`"): tuple(map(shown_plainly, row[1:])) for row in rows(page("reasons.md"))}
+
+    assert documented == MEANINGS
+
+
+# Commands -----------------------------------------------------------------------------
+
+
+def options_of(name: str) -> set[str]:
+    """The options that a sub-command takes by itself."""
+    parser = ArgumentParser(add_help=False)
+    SUBCOMMANDS[name].add_arguments(parser)
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+def options_in(section: str) -> set[str]:
+    """Those with a row of their own."""
+    return {option for row in rows(section) for option in re.findall(r"--[\w-]+", row[0])}
+
+
+def test_every_sub_command_is_documented() -> None:
+    assert re.findall(r"^\| \[`(\w+)`\]", page("commands.md"), re.MULTILINE) == list(SUBCOMMANDS)
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_option_is_documented(name: str) -> None:
+    common, *sections = re.split(r"^## ", page("commands.md"), flags=re.MULTILINE)
+    own = options_in(next(section for section in sections if section.startswith(f"{name}\n")))
+
+    assert own <= options_of(name) <= own | options_in(common)
+
+
+#: What the JSON of the sub-commands is made of
+DOCUMENTS = [
+    *(Explanation, Reason, Relation, Slot, Unknown, Key, Entry, Worth, Table),
+    *(DatabaseHealth, Latency, Clock, StoreFacts, ServerFacts, Step, Finding),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_key_of_json_is_documented(document: Any) -> None:
+    text = page("commands.md").partition("\n## JSON\n")[2]
+
+    assert [field.name for field in fields(document) if f"`{field.name}`" not in text] == []
+
+
 # Checks -------------------------------------------------------------------------------
 
 
@@ -148,12 +212,69 @@ def test_only_names_that_exist_are_mentioned(path: Path) -> None:
     assert [name for name in sorted(mentioned) if not exists(name)] == []
 
 
+def test_the_api_page_has_every_public_name() -> None:
+    described = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)", (ROOT / "docs" / "api.rst").read_text(), re.MULTILINE))
+
+    assert set(ormcache.__all__) <= described
+    assert {name for name, value in vars(signals).items() if isinstance(value, signals.Signal)} <= described
+
+
+# Guarantees ---------------------------------------------------------------------------
+
+
+def guarantees() -> Iterator[tuple[list[str], list[str]]]:
+    """Header and row, for each row of the tables of guarantees.md."""
+    header: list[str] = []
+    for line in page("guarantees.md").splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if not line.startswith("|"):
+            header = []
+        elif not header:
+            header = cells
+        elif set(cells) != {"---"}:
+            yield header, cells
+
+
+def named_tests(cell: str) -> Iterator[tuple[Path, str]]:
+    file = None
+    for path, function in re.findall(r"`([\w/.]*)::(\w+)`", cell):
+        file = path or file
+        assert file, f"no file before {function}"
+        yield ROOT / "tests" / file, function
+
+
+def test_every_guarantee_names_its_tests() -> None:
+    """A limit may have none: what nobody can see, no test can show."""
+    assert {header[-1] for header, _ in guarantees()} == {"shown by"}
+    without = [row for header, row in guarantees() if not list(named_tests(row[-1]))]
+    limits = [row for header, row in guarantees() if "limit" in header and row[-1] == "—"]
+
+    assert [row[0] for row in without if row not in limits] == []
+
+
+def test_every_section_of_the_guarantees_has_them() -> None:
+    sections = re.split(r"^## ", page("guarantees.md"), flags=re.MULTILINE)[1:]
+
+    assert [section.splitlines()[0] for section in sections if "| shown by |" not in section] == []
+
+
+def test_the_tests_that_guarantees_name_exist() -> None:
+    missing = []
+    for _, row in guarantees():
+        for path, function in named_tests(row[-1]):
+            if not path.exists() or not re.search(rf"^ *(async )?def {function}\(", path.read_text(), re.MULTILINE):
+                missing.append(f"{path}::{function}")
+
+    assert missing == []
+
+
 # Links --------------------------------------------------------------------------------
 
 
 def anchors(path: Path) -> set[str]:
     """The names that GitHub gives to headings."""
-    text = prose(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    text = prose(_INCLUDED.sub(lambda found: (path.parent / found[1]).read_text(encoding="utf-8"), text))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(text)}
 
 
@@ -162,6 +283,9 @@ def test_links_lead_somewhere(path: Path) -> None:
     broken = []
     for target in _LINK.findall(_CODE.sub("", prose(path.read_text(encoding="utf-8")))):
         if re.match(r"[a-z]+:", target):
+            address = urlsplit(target)  # nobody is asked whether it is still there
+            if address.scheme != "https" or "." not in address.netloc:
+                broken.append(target)
             continue
         file, _, anchor = target.partition("#")
         other = (path.parent / file).resolve() if file else path
@@ -169,6 +293,13 @@ def test_links_lead_somewhere(path: Path) -> None:
             broken.append(target)
 
     assert broken == []
+
+
+def test_drawings_are_what_their_script_makes() -> None:
+    folder = ROOT / "docs" / "drawings"
+    drawn = {name: draw().svg() for name, draw in run_path(str(folder / "draw.py"))["DRAWINGS"].items()}
+
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")} == drawn
 
 
 def test_every_page_is_in_the_index() -> None:
@@ -205,3 +336,48 @@ def test_settings_are_valid(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conf, "settings", settings)
 
     assert [problem for alias, given in databases.items() for problem in conf.problems(alias, given)] == []
+
+
+def imported() -> Iterator[tuple[str, str]]:
+    """The names that samples import from packages that are installed here; other packages are the reader's own."""
+    for block in blocks("python"):
+        for node in ast.walk(ast.parse(block.values[0])):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("django", "ormcache"):
+                yield from ((node.module, name.name) for name in node.names)
+
+
+@pytest.mark.parametrize("module, name", sorted(set(imported())))
+def test_imported_names_exist(module: str, name: str) -> None:
+    assert exists(f"{module}.{name}")
+
+
+# Commands -----------------------------------------------------------------------------
+
+SUB_COMMANDS = {"stats", "tables", "queries", "advise", "explain", "invalidate", "check", "warm"}
+
+
+def lines_of_shell() -> list[str]:
+    return [line for block in blocks("sh") for line in block.values[0].splitlines()]
+
+
+def mentioned_commands(pattern: str) -> set[str]:
+    """What follows in samples for the shell, and in code within the text."""
+    texts = [code for path in PAGES for code in _CODE.findall(prose(path.read_text(encoding="utf-8")))]
+    return {found for text in [*texts, *lines_of_shell()] for found in re.findall(pattern, text)}
+
+
+def test_sub_commands_exist() -> None:
+    assert mentioned_commands(r"manage\.py ormcache ([a-z]+)") <= SUB_COMMANDS
+
+
+def test_targets_of_make_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert mentioned_commands(r"\bmake ([a-z-]+)") <= targets
+
+
+def test_modules_that_are_run_exist() -> None:
+    found = mentioned_commands(r"-m ((?:tests|benchmarks)[\w.]*)")
+
+    assert found
+    assert [name for name in found if find_spec(name) is None] == []

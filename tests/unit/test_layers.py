@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.tally
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.history  figures.tally
 figures.text
 sql.times
 sql.statement
@@ -30,7 +30,8 @@ sql.analysis
 sql
 
 # outside: the settings, the doors to a cache, what the database adds
-conf  decorating  host  signals  stores.base  stores.idle  stores.resp
+conf  decorating  host  signals  stores.facts
+stores.base  stores.idle  stores.resp
 scope
 stores.files  stores.redis_address  stores.redis_scripts  stores.memcached_link  stores.remembering
 stores.redis_link
@@ -42,7 +43,7 @@ catalog.facts
 catalog.lookup  catalog.functions  catalog.neighbours
 catalog.views
 catalog.scope
-catalog.catalog
+catalog.catalog  catalog.causes
 catalog.postgresql  catalog.mysql  catalog.sqlite  catalog.other
 catalog
 
@@ -50,18 +51,17 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-columns  figures.caller  flights  insight  local  pending  planning  selection  switch  values
+columns  figures.caller  flights  local  pending  planning  selection  switch  values
 figures.counting  session
 figures
-figures.history
 figures.report
 database  tenants
 keeping  publishing
 registry
 state
-account  insight.advice  insight.overview  transaction
+account  transaction
 
-marking
+marking  hindrances
 transaction_control
 
 # paths: of a read and of a write; neither imports the other
@@ -70,17 +70,35 @@ cursors
 
 # wiring
 connection
-checks  control
+
+# insight: what is going on, computed for people
+insight  insight.plain  insight.meanings  insight.wording  insight.explanation  insight.aliases  insight.verdicts
+insight.explaining  insight.metrics
+insight.advice  insight.overview  insight.readings
+
+checks  control  warming
+insight.health
+
+# commands
+management  management.commands  management.subcommands  management.output
+management.common
+management.subcommands.explain  management.subcommands.check  management.subcommands.invalidate
+management.commands.ormcache
 
 # doors
-ormcache  apps  backends  contrib  middleware
+ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
-contrib.admin  contrib.admin.apps  contrib.admin.drawing  contrib.admin.models  contrib.admin.templatetags
+contrib  contrib.admin  contrib.admin.apps  contrib.admin.drawing  contrib.admin.models
+contrib.admin.templatetags
 contrib.admin.charts  contrib.admin.templatetags.ormcache_admin
 contrib.admin.page
 contrib.admin.views
 contrib.admin.admin  contrib.admin.urls
+contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
+contrib.prometheus  contrib.opentelemetry.instrumentor
+contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
+contrib.opentelemetry.apps
 """
 
 #: Modules that import others by name when they are first needed; the names stand in them as strings

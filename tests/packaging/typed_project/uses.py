@@ -1,0 +1,77 @@
+"""Every public name, with the type that a user sees."""
+
+import datetime
+from typing import Any, assert_type
+
+from django.db import OperationalError
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponse
+from shop.models import Order
+
+import ormcache
+from ormcache import reasons, signals
+from ormcache.middleware import request_scope
+
+
+def ask() -> None:
+    ormcache.invalidate()
+    ormcache.invalidate(Order, "audit_log", using="default")
+    assert_type(ormcache.last_write(Order, "shop.Order"), datetime.datetime | None)
+    assert_type(ormcache.stats(), dict[str, Any])
+    assert_type(ormcache.stats("default"), dict[str, Any])
+    assert_type(ormcache.left_alone(using="default"), list[dict[str, Any]])
+    assert_type(reasons.DIRTY, str)
+
+
+def blocks() -> None:
+    with ormcache.disabled() as nothing:
+        assert_type(nothing, None)
+        assert_type(Order.objects.get(pk=1), Order)
+    with ormcache.as_request():
+        assert_type(list(Order.objects.all()), list[Order])
+
+
+@ormcache.disabled()
+def count(prefix: str) -> int:
+    return Order.objects.filter(name__startswith=prefix).count()
+
+
+@ormcache.as_request()
+async def first() -> Order | None:
+    return await Order.objects.afirst()
+
+
+async def decorated() -> None:
+    assert_type(count("a"), int)
+    assert_type(await first(), Order | None)
+
+
+def errors() -> str:
+    try:
+        ormcache.invalidate("nothing")
+    except ormcache.UnknownTable as error:
+        found: LookupError = error
+        return str(found)
+    except ormcache.StoreUnavailable as error:
+        return str(error)
+    except ormcache.WriteRefused as error:
+        refused: OperationalError = error
+        return str(refused)
+    return ormcache.__version__
+
+
+@receiver(signals.invalidated)
+def purge(sender: object, using: str, relations: frozenset[str], **kwargs: object) -> None:
+    """Signals are those of Django: what they send is not typed."""
+
+
+@receiver([signals.hit, signals.missed, signals.bypassed])
+def look(sender: object, **kwargs: object) -> None:
+    pass
+
+
+def view(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+wrapped = request_scope(view)
