@@ -11,6 +11,7 @@ from django.db import Error, connections
 from ormcache import reasons
 from ormcache.database import Database
 from ormcache.figures.report import Report
+from ormcache.insight.advice import remedy_of
 from ormcache.publishing import gathered, own_figures
 from ormcache.stores.base import StoreUnavailable
 
@@ -51,7 +52,7 @@ def overview_of(using: str) -> Overview:
     database: Database | None = connection.ormcache.known()
     if database is None:
         obstacle = connection.ormcache.obstacle or reasons.UNIDENTIFIED
-        return Overview(using, obstacle, WHAT_TO_DO.get(obstacle, ""))
+        return Overview(using, obstacle, WHAT_TO_DO.get(obstacle) or remedy_of(obstacle))
     kind = database.stamps.store.kind
     try:
         reports = gathered(database)
