@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -330,3 +331,11 @@ def test_durations(seconds, words):
 )
 def test_percents(share, words):
     assert percent(share) == words
+
+
+def test_every_judgement_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "admin.md").read_text(encoding="utf-8")
+    table = page.split("## The advice", 1)[1]
+    judgements = {value for name, value in vars(Verdict).items() if name.isupper()}
+
+    assert [judgement for judgement in sorted(judgements) if judgement not in table] == []
