@@ -1,9 +1,8 @@
-"""Takes the pictures of the documentation: ``python docs/pictures/take.py [NAME ...]``. One function a picture.
+"""The pictures of the page in the admin: ``python docs/pictures/admin_page.py``.
 
-Needs Debian's ``chromium`` and the dependency group ``test``.
+The site is the bookshop beside this file. Needs Debian's ``chromium`` and the dependency group ``test``.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from site_of_pictures import Bookshop
 
 FOLDER = Path(__file__).parent
 THEMES = ("light", "dark")
+WIDTH = 1440
+PATH = "/admin/ormcache_admin/figures/"
 
 
 def log_in(page, address):
@@ -21,27 +22,37 @@ def log_in(page, address):
     page.click("input[type=submit]")
 
 
-def admin(address):
-    """The page in the admin, in both themes."""
-    for theme in THEMES:
-        with browser(color_scheme=theme, viewport={"width": 1440, "height": 1000}) as window:
-            page = window.pages[0]
-            log_in(page, address)
-            page.goto(f"{address}/admin/ormcache_admin/figures/")
-            page.screenshot(path=FOLDER / f"admin-{theme}.png", full_page=True)
+def take_all(page, name):
+    """The state, a day, and what to change."""
+    height = page.locator("#oc-h-tables").bounding_box()["y"] - 12
+    page.screenshot(path=FOLDER / f"{name}.png", full_page=True, clip=_area(0, height))
 
 
-PICTURES = {"admin": admin}
+def take_tables(page, name):
+    """Tables and queries, one of these opened."""
+    page.locator(".oc-query summary").first.click()
+    top = page.locator("#oc-h-tables").bounding_box()["y"] + page.evaluate("scrollY") - 12
+    bottom = page.locator("#oc-h-why").bounding_box()["y"] + page.evaluate("scrollY") - 12
+    left = page.locator("#content").bounding_box()["x"]
+    page.screenshot(path=FOLDER / f"{name}.png", full_page=True, clip=_area(top, bottom - top, left))
+
+
+def _area(top, height, left=0):
+    return {"x": left, "y": top, "width": WIDTH - left, "height": height}
 
 
 def main():
-    names = sys.argv[1:] or list(PICTURES)
     with tempfile.TemporaryDirectory(prefix="ormcache-bookshop-") as folder, Bookshop(folder) as bookshop:
         bookshop.run("prepare")
-        bookshop.visited(hours=24, visits=6000)
+        bookshop.visited(hours=24, visits=9000)
         address = bookshop.serve()
-        for name in names:
-            PICTURES[name](address)
+        for theme in THEMES:
+            with browser(color_scheme=theme, viewport={"width": WIDTH, "height": 1000}) as window:
+                page = window.pages[0]
+                log_in(page, address)
+                page.goto(f"{address}{PATH}")
+                take_all(page, f"admin-{theme}")
+                take_tables(page, f"admin-tables-{theme}")
 
 
 if __name__ == "__main__":
