@@ -187,9 +187,14 @@ class _Shown:
     def __init__(self, vendor: str, everything: bool) -> None:
         self._vendor = vendor
         self.everything = everything
+        self._masked: dict[str, str] = {}  # the same write is the cause of many events
 
     def sql(self, text: str) -> str:
-        return text if self.everything else masked(text, self._vendor)
+        if self.everything:
+            return text
+        if text not in self._masked:
+            self._masked[text] = masked(text, self._vendor)
+        return self._masked[text]
 
     def judged(self, advice: Advice) -> Judged:
         tone = TONES.get(advice.verdict, "quiet")
