@@ -65,6 +65,7 @@ class Config:
     name: str | None  # None: what the database tells of itself
     primary: str | None
     sign: bool
+    shadow: bool
     engine: str | None
 
     @property
@@ -149,6 +150,7 @@ OPTIONS: dict[str, Option] = {
     "NAME": Option(None, "a string that no other database has", _or_none(_is_text)),
     "PRIMARY": Option(None, "an alias in DATABASES", _or_none(_is_text)),
     "SIGN": Option(False, "True or False", _is_bool),
+    "SHADOW": Option(False, "True or False", _is_bool),
     "ENGINE": Option(None, "the dotted path of a database backend", _or_none(_is_text)),
 }
 
@@ -281,12 +283,17 @@ def _build(values: Mapping[str, Any]) -> Config:
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
-    """Follow ``override_settings``: every connection reads its settings anew."""
-    global changes, generation
+    """Follow ``override_settings``."""
     if setting in ("ORMCACHE", "CACHES", "DATABASES", "SECRET_KEY"):
         _configs.clear()
-        changes += 1
-        generation += 1
+        begin_anew()
+
+
+def begin_anew() -> None:
+    """Every connection reads its settings anew."""
+    global changes, generation
+    changes += 1
+    generation += 1
 
 
 def _begin_in_child() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from django.utils.crypto import salted_hmac
@@ -20,6 +22,7 @@ from ormcache.flights import Flights
 from ormcache.local import Local
 from ormcache.pending import Pending
 from ormcache.planning import Plan, Planner, blind_plan, needs_catalog
+from ormcache.seldom import Seldom
 from ormcache.selection import Selection
 from ormcache.sql import Statement, analyse, collapsed
 from ormcache.stamps import FORMAT, Stamps
@@ -64,8 +67,11 @@ class Database:
         self.namespace = keys.digest(b"entry", FORMAT, identity, config.scope, runtime.encode())
         self.epoch = self.stamps.slot(EPOCH)
         self.schema = self.stamps.slot(SCHEMA)
+        # What could be said at every query
+        self.damaged_told, self.refused_told = Seldom(), Seldom()
+        self._schema_told, self._unread_told = Seldom(), Seldom()
         #: relations that this process has written while the store was away
-        self.pending = Pending(self._renew)
+        self.pending = Pending(self._renew, store.strict.wake)
         self._blacklist = Selection(config.blacklist)
         self._only = Selection(config.only)
         self._listed = Selection(config.foreign_tables)
@@ -102,7 +108,9 @@ class Database:
                 epoch, version = found.vector[:half], found.vector[half:]
         except StoreUnavailable:
             pass  # it will be read again once the store answers
+        began, again = time.perf_counter(), self._planner is not None
         catalog = Catalog(self.vendor, reader_of(self.vendor).load(connection))
+        took = time.perf_counter() - began
         with self._lock:
             self._plans = {}
             self._closures = {}
@@ -110,6 +118,14 @@ class Database:
             self._outdated = False
             self._catalog_version = version
             self._catalog_epoch = epoch
+        more = self._schema_told.due() if again else None
+        if more is not None:
+            logger.info(
+                "the catalog of %r was read anew in %.0f ms: the schema has changed, or the store is a new one%s",
+                connection.alias,
+                took * 1e3,
+                more,
+            )
 
     def has_loaded(self, connection: Any) -> bool:
         """Is there a catalog, or can it be read now? A failure is logged: the query that asked goes on without it."""
@@ -117,7 +133,9 @@ class Database:
             try:
                 self.load_catalog(connection)
             except Exception:
-                logger.exception("the catalog could not be read")
+                more = self._unread_told.due()
+                if more is not None:
+                    logger.exception("the catalog of %r could not be read%s", connection.alias, more)
                 return False
         return True
 
@@ -153,6 +171,10 @@ class Database:
         with self._lock:
             self._catalog_epoch = found.vector[:half]
         return True
+
+    def still_holds(self, slots: Sequence[bytes], vector: bytes) -> bool:
+        """Do these slots hold these stamps, by the store's own word? Raises StoreUnavailable."""
+        return self._strict_stamps.look_up(None, slots).vector == vector
 
     def is_settled(self, epoch: bytes | None) -> bool:
         """Is it known, without asking, that the catalog was right at this value of the epoch's slot?"""

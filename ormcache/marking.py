@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import weakref
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from ormcache.transaction import Transaction
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger("ormcache")
 
 T = TypeVar("T")
 
@@ -86,6 +89,9 @@ class Marking:
                 relations, slots = relations | more, slots + added
         except StoreUnavailable as error:
             if database.config.on_outage == "refuse":
+                untold = database.refused_told.due()
+                if untold is not None:
+                    logger.warning("a write on %r was refused: %s%s", self._connection.alias, error, untold)
                 raise WriteRefused(f"the write was not committed, because {error} (ON_OUTAGE is 'refuse')") from error
             writer = None
         return Marked(relations, slots, writer, time.perf_counter() - began)

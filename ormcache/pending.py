@@ -19,9 +19,10 @@ Settle = Callable[[frozenset[str]], None]
 class Pending:
     """The relations of one database that wait to be settled. Any thread may call any method."""
 
-    def __init__(self, settle: Settle) -> None:
-        """``settle`` raises StoreUnavailable while the store is away."""
+    def __init__(self, settle: Settle, wake: Callable[[], None]) -> None:
+        """``settle`` raises StoreUnavailable while the store is away; after ``wake`` it asks it, whatever it knows."""
         self._settle = settle
+        self._wake = wake
         self._lock = threading.Lock()  # guards the two below
         # Relation → the write that waits, so that settling one takes away no later one of the same relation
         self._writes: dict[str, object] = {}
@@ -48,6 +49,12 @@ class Pending:
                 later = {name: write for name, write in self._writes.items() if waiting.get(name) is not write}
                 self._writes = later
 
+    def retry_now(self) -> None:
+        """The same, also where the store was away until a moment ago. Raises StoreUnavailable."""
+        if self._writes:
+            self._wake()
+            self.retry()
+
     def _work(self) -> None:
         pause = threading.Event()  # never set: a sleep that no test's frozen clock stops
         while True:
@@ -70,6 +77,6 @@ _waiting: weakref.WeakSet[Pending] = weakref.WeakSet()
 def _last_attempt() -> None:
     for pending in list(_waiting):
         try:
-            pending.retry()
+            pending.retry_now()
         except StoreUnavailable:
             pass  # what is lost then is said in the guarantees

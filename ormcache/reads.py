@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import EmptyResultSet
 from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGLE
 
-from ormcache import keeping, keys, reasons, rows, signals
+from ormcache import keeping, keys, reasons, rows, shadow, signals
 from ormcache.account import Account
 from ormcache.columns import ColumnsMixin, is_djangos
 from ormcache.database import Database
@@ -27,8 +27,10 @@ from ormcache.keeping import Outcome
 from ormcache.local import Kept
 from ormcache.planning import Plan
 from ormcache.rows import Unreadable
+from ormcache.shadow import StaleRead
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
+from ormcache.switch import Mode, is_disabled, mode
 
 logger = logging.getLogger("ormcache")
 
@@ -83,7 +85,7 @@ class CachedCompiler(_Compiler):
 
     def _obstacle(self, state: State, result_type: Any, chunked_fetch: bool) -> str | None:
         """What is known before the query is compiled."""
-        if state.disabled:
+        if is_disabled():
             return reasons.DISABLED
         if chunked_fetch:
             return reasons.CHUNKED
@@ -95,7 +97,7 @@ class CachedCompiler(_Compiler):
             return reasons.NOT_A_READ
         if self.connection.needs_rollback:
             return reasons.BROKEN_TRANSACTION
-        if state.obstacle is not None and self.connection.connection is not None:
+        if state.obstacle is not None and self.connection.connection is not None and state.known() is None:
             return state.obstacle
         return None
 
@@ -126,8 +128,12 @@ class CachedCompiler(_Compiler):
             self._compiled = None
 
     def hit(self, result: Any, compiled: Any, result_type: Any, chunk_size: int) -> Any:
-        """What a hit returns. A test that would rather compare it with the database's answer overrides this."""
+        """What a hit returns, for tests that put something of their own in its place."""
         return result
+
+    def stale(self, error: StaleRead, live: Any) -> Any:
+        """What a hit returns that was held against the database, and was wrong."""
+        raise error
 
 
 class Read:
@@ -167,7 +173,7 @@ class Read:
         plan, lengths = database.plan(sql, state.standpoint())
         self._text = self._account.planned(plan, sql)
         reason = plan.obstacle or hindrance(self._connection, state, self._writes.transaction, database, plan)
-        if reason is None and plan.worth is not None and plan.worth.rests:
+        if reason is None and plan.worth is not None and plan.worth.rests and mode() is None:
             reason = reasons.NOT_WORTH
         if reason is not None:
             return self._bypass(reason, compiled)
@@ -230,7 +236,7 @@ class Read:
                 if not kept.shared:
                     self._share(database, name, kept)
                 fresh = list(kept.rows) if self._result_type == MULTI else kept.rows
-                return self._hit(fresh, name, compiled)
+                return self._hit(database, plan, fresh, name, kept.vector, compiled)
         except StoreUnavailable:
             return self._bypass(reasons.STORE_AWAY, compiled)
         if found.data is not None:
@@ -241,7 +247,7 @@ class Read:
             else:
                 keeping.copy(database, name, found, result)
                 fresh = list(result) if self._result_type == MULTI else result
-                return self._hit(fresh, name, compiled, read=len(found.data))
+                return self._hit(database, plan, fresh, name, found.vector, compiled, read=len(found.data))
         elif found.damaged:
             self._damaged(database, name)
         if self._connection.connection is None:
@@ -264,20 +270,52 @@ class Read:
 
     def _damaged(self, database: Database, name: bytes) -> None:
         self._state.figures.damaged(self._text)
-        logger.warning("a damaged entry was removed: a query of %s", ", ".join(sorted(self._text.relations)))
+        more = database.damaged_told.due()
+        if more is not None:
+            relations = ", ".join(sorted(self._text.relations))
+            logger.warning("a damaged entry was removed: a query of %s%s", relations, more)
         try:
             database.stamps.forget(name)
         except StoreUnavailable:
             pass  # it is overwritten by the next result of this query
 
-    def _hit(self, result: Any, name: bytes, compiled: Any, *, read: int = 0) -> Any:
+    def _hit(
+        self,
+        database: Database,
+        plan: Plan,
+        result: Any,
+        name: bytes,
+        vector: bytes | None,
+        compiled: Any,
+        *,
+        read: int = 0,
+    ) -> Any:
         self._account.hit(self._connection.__class__, compiled, read=read)
         if self._text.is_sampled:
-            self._state.figures.sample(
-                self._text, name, compiled[0], compiled[1], shape_of(self._compiler, self._result_type)
-            )
+            shape = shape_of(self._compiler, self._result_type)
+            self._state.figures.sample(self._text, name, compiled[0], compiled[1], shape)
+        if mode() is Mode.SHADOW or (database.config.shadow and mode() is None):
+            return self._hold(database, plan, result, vector, compiled)
         shaped = [result] if self._result_type == MULTI else result
         return self._compiler.hit(shaped, compiled, self._result_type, self._chunk_size)
+
+    def _hold(self, database: Database, plan: Plan, cached: Any, vector: bytes | None, compiled: Any) -> Any:
+        """Hold what would be served against what the database answers, which is returned. Raises StaleRead."""
+        live = self._writes.reading(lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size))
+        many = self._result_type == MULTI
+        expected, answered = (cached, list(chain.from_iterable(live))) if many else ([cached], [live])
+        kind = shadow.difference(expected, answered)
+        if kind is None or (kind == shadow.ORDER and not self._compiler.query.order_by):
+            return live
+        try:
+            if vector is None or not database.still_holds(plan.slots, vector):
+                return live  # somebody has written meanwhile, or the level is one that allows for it
+        except StoreUnavailable:
+            return live
+        sql, params = compiled
+        return self._compiler.stale(
+            shadow.found(kind, self._state.alias, sql, params, cached=expected, live=answered), live
+        )
 
     def _miss(self, database: Database, plan: Plan, name: bytes, vector: bytes | None, compiled: Any) -> Any:
         if vector is None:

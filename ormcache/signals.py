@@ -1,18 +1,30 @@
-"""Signals, sent only while somebody listens. A receiver that raises is logged and disturbs nobody.
+"""Signals, sent only while somebody listens, in the thread of the query. A receiver that raises disturbs nobody.
 
-All have the database alias as ``using``; ``sender`` is the connection's class.
+``sender`` is the class of the connection. All times are in seconds. Arguments that all of them have: ``using``, the
+database's alias; ``relations``, a frozenset of names.
 """
 
 from __future__ import annotations
 
 from django.dispatch import Signal
 
-#: after a write or ``invalidate()``: ``relations``, a frozenset of names, ``"*"`` for every one of them.
-#: Their results are retired, or will be as soon as the store answers
+#: A write, or ``ormcache.invalidate()``: results that depend on ``relations`` are retired, or will be as soon as the
+#: store answers; ``"*"`` among them stands for everything. ``causes``: a tuple of the statements that did it, the first
+#: for each set of relations. ``took``: to tell the store.
 invalidated = Signal()
-#: a result came from the cache: ``relations``
+
+#: A result came from the cache. ``relations``: that it depends on. ``sql`` and ``params``: of the query, as Django has
+#: compiled it. ``took``: to find it. ``saved``: an estimate of what the query would have taken longer, which can be
+#: less than nothing; None if this process has not run it yet.
 hit = Signal()
-#: a result was read from the database and may now be cached: ``relations``
+
+#: A result was read from the database and may now be cached. ``relations``, ``sql``, ``params``: as above. ``took``:
+#: the cache, in vain; ``query``: the database. ``cause``: why there was nothing to serve, a name of
+#: :class:`ormcache.figures.Miss`; ``retired_by``: the relation whose write has retired what was there, ``"*"`` for
+#: everything, None if it is not that or not known. ``refused``: why the result was not kept, None if it was.
 missed = Signal()
-#: the cache was not asked: ``reason``, see ormcache.reasons
+
+#: The cache was not asked. ``reason``: why, see :mod:`ormcache.reasons`. ``relations``: empty if that was known before
+#: the query was looked at. ``sql`` and ``params``: None for a query that Django knows to be empty, which does not run.
+#: ``query``: that the database took, until it began to answer.
 bypassed = Signal()

@@ -28,7 +28,7 @@ from ormcache.publishing import publisher
 from ormcache.registry import begins_alike, registry
 from ormcache.session import Session
 from ormcache.sql import OTHER
-from ormcache.switch import is_disabled
+from ormcache.switch import forces_on, is_disabled
 from ormcache.tenants import Below
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class State:
         )
 
     def _judge(self, config: Config) -> str | None:
-        if not config.enabled:
+        if not (config.enabled or forces_on()):
             return reasons.DISABLED
         if self._connection.settings_dict["NAME"] is None or self._connection.alias == "__no_db__":
             return reasons.NO_STORE

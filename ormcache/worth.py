@@ -118,6 +118,8 @@ class Worth:
             return  # all that was asked for was there already
         saved, spent = self._hits * self._query_time, self._hit_time + lost
         if saved >= spent:
+            if self.judgement is not None:
+                logger.info("asked for again: %s, because it pays by now", self._name)
             self._rest = FIRST_REST
             self.judgement = None
         else:

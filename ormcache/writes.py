@@ -63,7 +63,7 @@ class Writes:
             return self._run_while_connecting(execute, sql, params)
         database = state.known()
         if database is None:
-            state.unseen = state.unseen or self._may_set(sql)
+            self._pass_unseen(sql)
             return self._run_unknown(execute, sql) if state.obstacle in _MAY_CHANGE else execute()
         if not database.has_catalog:
             # A broken transaction cannot read the catalog, and has to get to its ROLLBACK TO SAVEPOINT.
@@ -120,9 +120,18 @@ class Writes:
                 self._state.session.failed(change, params)
             raise
 
-    def _may_set(self, sql: Any) -> bool:
-        text, _ = collapsed(self._as_text(sql))
-        return len(text) > LONGEST_TEXT or not _sets_nothing(text, self._state.vendor)
+    def _pass_unseen(self, sql: Any) -> None:
+        """Nothing is followed at the moment. Settings can change while the session is open, which tests do."""
+        state, transaction = self._state, self.transaction
+        unseen = transaction.is_open and not transaction.dirty >= ANYTHING
+        if unseen or not state.unseen:
+            text, _ = collapsed(self._as_text(sql))
+            sets, writes = (True, True) if len(text) > LONGEST_TEXT else _may_do(text, state.vendor)
+            state.unseen = state.unseen or sets
+            if unseen and writes:
+                # What is not committed must not be kept, should it be read when things are followed again.
+                transaction.dirty |= ANYTHING
+        transaction.ran = True
 
     def touch(self, call: Callable[[], T], *, commits: bool = False, sets: bool = True) -> T:
         """Run something that could change any row and has no text: a stored procedure, a driver's COPY.
@@ -132,6 +141,8 @@ class Writes:
         database = self._state.known()
         if database is None:
             self._state.unseen = self._state.unseen or sets
+            if self.transaction.is_open:
+                self.transaction.dirty |= ANYTHING
             return call()
         self.transaction.ran = True
         if sets:
@@ -152,6 +163,7 @@ class Writes:
         """
         database = self._state.known()
         if database is None:
+            self._pass_unseen(sql)
             return lambda error: None
         sql = self._as_text(sql)
         plan = self._plan(database, sql, cursor)
@@ -323,15 +335,18 @@ class Writes:
 
 
 @lru_cache(maxsize=1024)  # for the process; a text means the same to every thread
-def _sets_nothing(sql: str, vendor: str) -> bool:
-    """Does a statement leave the session as it is? Settings can change while it is open, which tests do."""
+def _may_do(sql: str, vendor: str) -> tuple[bool, bool]:
+    """Could a statement change the session, and could it change rows or the schema?"""
     statement = analyse(sql, vendor)
-    return (
-        statement.effect in (Effect.READ, Effect.WRITE, Effect.SCHEMA, Effect.TRANSACTION, Effect.HARMLESS)
+    effect, calls_nothing = statement.effect, statement.calls <= REPEATABLE[vendor]
+    sets_nothing = (
+        effect in (Effect.READ, Effect.WRITE, Effect.SCHEMA, Effect.TRANSACTION, Effect.HARMLESS)
         and statement.session is None
         and statement.creates is None
-        and statement.calls <= REPEATABLE[vendor]
+        and calls_nothing
     )
+    writes_nothing = effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION) and calls_nothing
+    return not sets_nothing, not writes_nothing
 
 
 def _run_and_fetch(execute: Callable[[], Any], cursor: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from ormcache.sql import collapsed
 #: Texts that one process keeps figures of; then those that were asked for least make room, so many at once
 MOST_TEXTS, LEAVING = 2048, 512
 LONGEST_TEXT = 4096  # characters that are kept of one
-MOST_EVENTS = 100
+MOST_EVENTS = 100  # that differ
 
 
 @dataclass(slots=True)
@@ -55,10 +55,11 @@ class Writing:
 class Event(NamedTuple):
     """Something that people may want to know of."""
 
-    at: float  # seconds since the epoch
+    at: float  # seconds since the epoch; of the last time
     kind: str  # "invalidation", "schema change", "damaged entry"
     relations: tuple[str, ...] = ()
     cause: str = ""
+    times: int = 1
 
 
 class Figures:
@@ -83,8 +84,9 @@ class Figures:
         self._retired: dict[str, int] = {}  # relation → results that its writes have retired
         self._saved = 0.0
         self._outages = 0
-        self._writes: deque[tuple[float, frozenset[str], Mapping[frozenset[str], str]]] = deque(maxlen=MOST_EVENTS)
-        self._damaged: deque[Event] = deque(maxlen=MOST_EVENTS)
+        #: (kind, relations, cause) → how often, and when last; the latest at the end. Not one by one: a table that is
+        #: written all the time would leave no room for others
+        self._events: OrderedDict[tuple[str, frozenset[str], str], tuple[int, float]] = OrderedDict()
 
     # Reads ------------------------------------------------------------------------------
 
@@ -190,7 +192,7 @@ class Figures:
     def damaged(self, text: Text) -> None:
         with self._lock:
             text.tally.damaged += 1
-            self._damaged.append(Event(time.time(), "damaged entry", tuple(sorted(text.relations))))
+            self._happened("damaged entry", text.relations, "", time.time())
 
     # Writes -----------------------------------------------------------------------------
 
@@ -222,7 +224,16 @@ class Figures:
                 written.writes += 1
                 written.at = now
                 written.causes = causes
-            self._writes.append((now, relations, causes))
+            kind = "schema change" if SCHEMA in relations else "invalidation"
+            self._happened(kind, relations, next(iter(causes.values()), ""), now)
+
+    def _happened(self, kind: str, relations: frozenset[str], cause: str, now: float) -> None:
+        events, key = self._events, (kind, relations, cause)
+        times, _ = events.get(key, (0, now))
+        events[key] = (times + 1, now)
+        events.move_to_end(key)
+        if len(events) > MOST_EVENTS:
+            events.popitem(last=False)
 
     # Reading them -----------------------------------------------------------------------
 
@@ -282,17 +293,11 @@ class Figures:
     def events(self) -> list[Event]:
         """The last ones, oldest first."""
         with self._lock:
-            writes, damaged = list(self._writes), list(self._damaged)
-        retired = [
-            Event(
-                at,
-                "schema change" if SCHEMA in relations else "invalidation",
-                tuple(sorted(relations - {SCHEMA})),
-                next(iter(causes.values()), ""),
-            )
-            for at, relations, causes in writes
+            events = list(self._events.items())
+        return [
+            Event(at, kind, tuple(sorted(relations - {SCHEMA})), cause, times)
+            for (kind, relations, cause), (times, at) in events
         ]
-        return sorted(retired + damaged)
 
     def snapshot(self) -> dict[str, Any]:
         """The numbers of all reads and writes, as ``ormcache.stats()`` gives them."""

@@ -154,6 +154,7 @@ def report_of(using: str, told: Sequence[Mapping[str, Any]], now: float) -> Repo
     relations: dict[str, RelationReport] = {}
     history = History()
     pending: set[str] = set()
+    events: dict[tuple[str, tuple[str, ...], str], Event] = {}
     for one in told:
         process = Process(**one["process"])
         report.processes.append(process)
@@ -174,7 +175,8 @@ def report_of(using: str, told: Sequence[Mapping[str, Any]], now: float) -> Repo
         for given in one["texts"]:
             _add_text(texts, given)
         history.heard(one["history"])
-        report.events += [Event(at, kind, tuple(names), cause) for at, kind, names, cause in one["events"]]
+        for at, kind, names, cause, times in one["events"]:
+            _add_event(events, Event(at, kind, tuple(names), cause, times))
         report.outages += [Outage(*outage) for outage in one["outages"]]
         pending.update(one["pending"])
     for name, count in report.total.retired_by.items():
@@ -183,10 +185,18 @@ def report_of(using: str, told: Sequence[Mapping[str, Any]], now: float) -> Repo
     report.relations = [relations[name] for name in sorted(relations)]
     report.saved_seconds = saved_seconds([text.tally for text in report.texts], report.total)
     report.history = history.points(now)
-    report.events = sorted(report.events, reverse=True)[:MOST_EVENTS]
+    report.events = sorted(events.values(), reverse=True)[:MOST_EVENTS]
     report.outages.sort(key=lambda outage: outage.began, reverse=True)
     report.pending = tuple(sorted(pending))
     return report
+
+
+def _add_event(events: dict[tuple[str, tuple[str, ...], str], Event], event: Event) -> None:
+    key = (event.kind, event.relations, event.cause)
+    known = events.get(key)
+    if known is not None:
+        event = event._replace(at=max(event.at, known.at), times=event.times + known.times)
+    events[key] = event
 
 
 def _add_text(texts: dict[str, TextReport], given: Mapping[str, Any]) -> None:

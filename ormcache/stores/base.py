@@ -286,6 +286,11 @@ class Store:
             self._recovered()
         return answer
 
+    def wake(self) -> None:
+        """The next call tries, however short ago the last failure was."""
+        with self._lock:
+            self._closed_until = 0.0
+
     def _may_probe(self) -> bool:
         """One caller a back-off may try again; the others keep failing at once meanwhile."""
         with self._lock:
@@ -309,11 +314,14 @@ class Store:
             logger.warning("the %s store is away, reads go to the database: %r", self.kind, error)
 
     def _recovered(self) -> None:
+        now, lasted = time.time(), 0.0
         with self._lock:
             self._failures = 0
             if self._outages:
-                self._outages.append(self._outages.pop()._replace(ended=time.time()))
-        logger.warning("the %s store answers again", self.kind)
+                outage = self._outages.pop()
+                lasted = now - outage.began
+                self._outages.append(outage._replace(ended=now))
+        logger.warning("the %s store answers again, after %.1f s", self.kind, lasted)
 
 
 def _before_fork() -> None:

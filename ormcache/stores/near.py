@@ -70,7 +70,8 @@ class NearStore(RememberingStore):
         self._link: PushLink | None = None
         self._failed_times = 0  # without a proof since
         self._connect_at = -math.inf  # a time of the clock; not before
-        self._news: str | None = None  # for the log, once the lock is given back: a handler may use the database
+        #: for the log, once the lock is given back (a handler may use the database): what is wrong, (None,) for nothing
+        self._news: tuple[Exception | None] | None = None
 
     @staticmethod
     def identity(config: Config) -> tuple[object, ...]:
@@ -202,7 +203,7 @@ class NearStore(RememberingStore):
             raise
         if self._failed_times and now < link.fresh_until:
             self._failed_times = 0
-            self._news = "the store pushes again: the level 'near' is back"
+            self._news = (None,)
 
     def _connect(self) -> None:
         with self._lock:
@@ -230,7 +231,7 @@ class NearStore(RememberingStore):
 
     def _lost(self, error: Exception) -> None:
         if not self._failed_times:
-            self._news = f"the store does not push, the level 'near' is 'strict' until it does: {error!r}"
+            self._news = (error,)
         self._let_go()
         back_off = min(FIRST_BACK_OFF * 2 ** min(self._failed_times, 16), LONGEST_BACK_OFF)
         self._failed_times += 1
@@ -238,8 +239,10 @@ class NearStore(RememberingStore):
 
     def _tell(self) -> None:
         news, self._news = self._news, None
-        if news is not None:
-            logger.warning(news)
+        if news == (None,):
+            logger.warning("the store pushes again: the level 'near' is back")
+        elif news is not None:
+            logger.warning("the store does not push, the level 'near' is 'strict' until it does: %r", *news)
 
     def _let_go(self) -> None:
         self._forget(None)

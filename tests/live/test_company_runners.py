@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import databases, environment
-from tests.projects.running import Library
+from tests.projects.running import PLUGIN, Library
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +71,14 @@ def test_in_memory_by_name(library, engine):
         pytest.skip("SQLite only")
     library.database["NAME"] = ":memory:"
     assert_ran(library.manage(*TESTS))
+
+
+def test_the_plugin_for_pytest(library):
+    """What a mark in shadow has found and the test has swallowed is an error of its teardown."""
+    output = library.pytest("-q", "-p", PLUGIN, file="checked_with_plugin.py", fails=True)
+    assert "6 passed, 1 error" in output
+    assert "ERROR library/checked_with_plugin.py::test_shadow_that_fails" in output
+    assert "StaleRead: the cache would have served other rows than the database has" in output
 
 
 def test_pytest_django(library):

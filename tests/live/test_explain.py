@@ -155,7 +155,7 @@ def test_nothing_is_cached(configure):
 def test_the_entry_is_the_one_that_a_read_uses(configure, queries, settings):
     configure(**settings, LOCAL_SIZE=0)
     connection.close()
-    queryset = Author.objects.filter(active=True, name__startswith="A").select_related()
+    queryset = Author.objects.filter(active=True, name__startswith="A").order_by("name")
     assert explain(queryset).entry.state == e.ABSENT
     list(queryset.all())
     before = stats()
@@ -175,6 +175,13 @@ def test_the_entry_is_the_one_that_a_read_uses(configure, queries, settings):
         list(queryset.all())
     ormcache.invalidate()
     assert "*" in explain(queryset).entry.retired_by
+
+
+def test_looking_changes_nothing():
+    for _ in range(2):
+        found = explain()
+        assert found.entry.state == e.ABSENT
+        assert found.reads[1].slot.holds == e.EMPTY
 
 
 def test_a_result_of_this_process(configure):
@@ -386,6 +393,7 @@ def test_a_schema_change():
 
 
 def test_the_schema_has_changed_elsewhere(ddl, other_process):
+    assert explain("SELECT 1 FROM made_elsewhere").reason.name == reasons.UNKNOWN_RELATION
     other_process("tests.live.test_explain.make_view")
     try:
         found = explain("SELECT 1 FROM made_elsewhere")

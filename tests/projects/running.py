@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from django.conf import settings
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
 TIMEOUT = 100  # seconds
+#: The plugin for pytest as ``-p`` takes it: by the name of its entry point where ormcache is installed, which then
+#: is there without being asked for
+PLUGIN = "ormcache" if entry_points(group="pytest11", name="ormcache") else "ormcache.pytest_plugin"
 
 
 class Library:
@@ -44,8 +48,8 @@ class Library:
         """``manage.py`` with these arguments. Returns all that it printed."""
         return self._run("-m", "django", *arguments, fails=fails)
 
-    def pytest(self, *arguments: str) -> str:
-        return self._run("-m", "pytest", "-p", "no:cacheprovider", "library/checked_by_pytest.py", *arguments)
+    def pytest(self, *arguments: str, file: str = "checked_by_pytest.py", fails: bool = False) -> str:
+        return self._run("-m", "pytest", "-p", "no:cacheprovider", f"library/{file}", *arguments, fails=fails)
 
     def call(self, function: str, *arguments: Any) -> Any:
         """``library.<function>(*arguments)`` in a process where the site is set up; what it returns, as JSON has it."""

@@ -1,8 +1,7 @@
 """Engines that hold every hit against the database: ``tests.shadow.postgresql``, ``.sqlite3`` and ``.mysql``.
 
-What is asked of the cache, what it keeps and what writes retire is all as with ormcache's own engines; but where a hit
-would be served, the query runs too, its rows are what the program gets, and rows that differ in value or in type are
-a stale read. It is raised, or appended to the file that the environment variable ``ORMCACHE_SHADOW_REPORT`` names.
+They do what ``SHADOW`` does (ormcache.shadow), and more. A stale read is raised, or appended to the file that the
+environment variable ``ORMCACHE_SHADOW_REPORT`` names, and then the program goes on with what the database has.
 
 After every write all that was read in the same test is asked for once more, outside transactions: a write that retired
 too little is found even if the test itself does not look again.
@@ -17,17 +16,17 @@ import json
 import os
 import traceback
 import weakref
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from itertools import chain
 from typing import Any
 
 from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI
 
-from ormcache import signals
+from ormcache import signals, switch
 from ormcache.reads import Read
+from ormcache.shadow import StaleRead
+from ormcache.switch import Mode
 
 SERVES = bool(os.environ.get("ORMCACHE_SHADOW_SERVE"))
 
@@ -44,10 +43,7 @@ def count_write(**kwargs: Any) -> None:
 
 
 signals.invalidated.connect(count_write, dispatch_uid="tests.shadow")
-
-
-class StaleRead(AssertionError):
-    """The cache would have served other rows than the database did."""
+switch.put(None if SERVES else Mode.SHADOW)
 
 
 class ShadowCompiler:
@@ -64,16 +60,12 @@ class ShadowCompiler:
 
     def hit(self, result: Any, compiled: Any, result_type: Any, chunk_size: int) -> Any:
         connection = self.connection
-        if SERVES:
-            if connection.queries_logged:
-                connection.queries_log.append({"sql": as_executed(connection, *compiled), "time": "0.000"})
-            return super().hit(result, compiled, result_type, chunk_size)
-        live = connection.ormcache_writes.reading(
-            lambda: super(ShadowCompiler, self).read_uncached(compiled, result_type, chunk_size)
-        )
-        kind = difference(rows_of(result, result_type), rows_of(live, result_type))
-        if kind and not (kind == "order" and not self.query.order_by):
-            report(connection, kind, compiled, result, live)
+        if connection.queries_logged:
+            connection.queries_log.append({"sql": as_executed(connection, *compiled), "time": "0.000"})
+        return super().hit(result, compiled, result_type, chunk_size)
+
+    def stale(self, error: StaleRead, live: Any) -> Any:
+        report(self.connection, error)
         return live
 
 
@@ -161,38 +153,11 @@ def as_executed(connection: Any, sql: str, params: Any) -> str:
     return connection.ops.last_executed_query(None, sql, params)
 
 
-def rows_of(result: Any, result_type: Any) -> list[Any]:
-    return list(chain.from_iterable(result)) if result_type == MULTI else [result]
-
-
-def difference(cached: list[Any], live: list[Any]) -> str | None:
-    """None, or how they differ: in their rows, or in the order of them, which no database owes without ORDER BY."""
-    cached, live = [exact(row) for row in cached], [exact(row) for row in live]
-    if cached == live:
-        return None
-    return "order" if Counter(cached) == Counter(live) else "rows"
-
-
-def exact(value: Any) -> str:
-    """A text that is equal for values that are equal in value and type, at any depth."""
-    name = type(value).__qualname__
-    if isinstance(value, (list, tuple)):
-        return f"{name}({','.join(map(exact, value))})"
-    if isinstance(value, dict):
-        return f"{name}({','.join(f'{exact(key)}:{exact(item)}' for key, item in value.items())})"
-    return f"{name}({bytes(value)!r})" if isinstance(value, memoryview) else f"{name}({value!r})"
-
-
-def report(connection: Any, kind: str, compiled: Any, cached: Any, live: Any) -> None:
-    sql, params = compiled
+def report(connection: Any, error: StaleRead) -> None:
     found = {
         "test": current,
-        "differ in": kind,
         "alias": connection.alias,
-        "sql": sql,
-        "params": repr(params),
-        "cached": repr(cached),
-        "live": repr(live),
+        "stale": str(error),
         "dirty": sorted(connection.ormcache_writes.transaction.dirty),
         "in transaction": connection.ormcache_writes.transaction.is_open,
         "stack": traceback.format_stack()[-12:-2],

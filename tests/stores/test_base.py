@@ -104,6 +104,15 @@ def test_the_back_off_doubles_up_to_a_bound_and_begins_anew_after_a_success(shak
     assert shaky.available
 
 
+def test_who_wakes_it_is_not_kept_waiting(shaky: Shaky, clock: Clock) -> None:
+    shaky.fails = OSError("gone")
+    fail(shaky)
+    shaky.fails = None
+    fail(shaky)
+    shaky.wake()
+    assert shaky.look_up(None, []) == (b"rows", [])
+
+
 def test_all_errors_become_store_unavailable(shaky: Shaky) -> None:
     for error in (ValueError("x"), KeyError("x"), RecursionError("x"), StoreUnavailable("x")):
         shaky.fails = error

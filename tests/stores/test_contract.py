@@ -447,9 +447,11 @@ def test_slots_are_emptied(store: Store) -> None:
     stamped, marked, kept = names(3)
     store.fill([stamped, kept], one := stamp())
     store.mark([marked], writer(), 60)
+    assert store.look_up(None, [stamped, kept])[1] == [one, one]
 
     store.empty([stamped, marked, name()])
 
+    assert store.look_up(None, [stamped, kept])[1] == [None, one]
     assert store.look_up(None, [stamped, marked, kept])[1] == [None, None, one]
     assert store.fill([stamped], other := stamp()) == [other]
     store.empty([])

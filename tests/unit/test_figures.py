@@ -132,6 +132,38 @@ def test_writes_by_relation_with_their_cause():
     ]
 
 
+def test_events_of_one_kind_leave_room_for_others():
+    figures = Figures("default")
+    figures.wrote(frozenset({"rare"}), {}, 0.0, marked=True, told=True)
+    for number in range(1000):
+        often = frozenset({"often"})
+        figures.wrote(often, {often: f"UPDATE {number % 3}"}, 0.0, marked=True, told=True)
+
+    events = figures.events()
+    assert [(event.relations, event.cause, event.times) for event in events] == [
+        (("rare",), "", 1),
+        (("often",), "UPDATE 1", 333),
+        (("often",), "UPDATE 2", 333),
+        (("often",), "UPDATE 0", 334),
+    ]
+    both = report_of("default", [told("1", figures), told("2", figures)], NOW).events
+    assert [(event.cause, event.times) for event in both] == [
+        ("UPDATE 0", 668),
+        ("UPDATE 2", 666),
+        ("UPDATE 1", 666),
+        ("", 2),
+    ]
+
+
+def test_events_are_bounded():
+    figures = Figures("default")
+    for number in range(3 * counting.MOST_EVENTS):
+        figures.wrote(frozenset({"t"}), {frozenset({"t"}): f"UPDATE {number}"}, 0.0, marked=True, told=True)
+
+    assert [event.cause for event in figures.events()][-1] == f"UPDATE {3 * counting.MOST_EVENTS - 1}"
+    assert len(figures.events()) == counting.MOST_EVENTS
+
+
 def test_the_project_s_line_is_found():
     text = Figures("default").text(plan("a", "t"), "SELECT")
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  worth  figures.history  figures.tally
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  seldom  worth  figures.history  figures.tally
 figures.text
 sql.times
 sql.statement
@@ -51,11 +51,11 @@ catalog
 stamps
 
 # knowledge: of the process, of a database, of a session, of a connection
-columns  figures.caller  flights  local  pending  planning  selection  switch  values
+columns  figures.caller  flights  local  pending  planning  selection  shadow  switch  values
 figures.counting  session
 figures
 figures.report
-database  tenants
+database  recording  tenants
 keeping  publishing
 registry
 state
@@ -72,10 +72,10 @@ cursors
 connection
 
 # insight: what is going on, computed for people
-insight  insight.plain  insight.meanings  insight.wording  insight.explanation  insight.aliases  insight.verdicts
-insight.explaining  insight.metrics
-insight.advice  insight.readings
-insight.overview
+insight  insight.plain  insight.meanings  insight.outcomes  insight.wording  insight.explanation  insight.aliases
+insight.verdicts
+insight.explaining  insight.metrics  insight.advice
+insight.readings  insight.overview
 
 checks  control  warming
 insight.health
@@ -86,24 +86,34 @@ management.common
 management.subcommands.explain  management.subcommands.check  management.subcommands.invalidate
 management.commands.ormcache
 
+# for tests of projects
+testing.asserting  testing.overriding
+testing
+pytest_plugin
+
+# other people's tools
+contrib  contrib.debug_toolbar.rendering  contrib.debug_toolbar.telling
+contrib.debug_toolbar.plan
+contrib.debug_toolbar.panel
+contrib.debug_toolbar
+
 # doors
 ormcache  apps  backends  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
-contrib  contrib.admin  contrib.admin.apps  contrib.admin.drawing  contrib.admin.models
-contrib.admin.templatetags
-contrib.admin.charts  contrib.admin.templatetags.ormcache_admin
-contrib.admin.page
-contrib.admin.views
-contrib.admin.admin  contrib.admin.urls
 contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
 contrib.prometheus  contrib.opentelemetry.instrumentor
 contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
 contrib.opentelemetry.apps
+contrib.admin  contrib.admin.apps  contrib.admin.drawing  contrib.admin.models  contrib.admin.templatetags
+contrib.admin.charts  contrib.admin.templatetags.ormcache_admin
+contrib.admin.page
+contrib.admin.views
+contrib.admin.admin  contrib.admin.urls
 """
 
 #: Modules that import others by name when they are first needed; the names stand in them as strings
-LAZY = {"ormcache", "stores"}
+LAZY = {"ormcache", "pytest_plugin", "stores"}
 
 #: The one function that may import: Django calls it when all apps are loaded, and not before may its module be imported
 IMPORTING_FUNCTIONS = {("apps", "ready")}
@@ -188,6 +198,18 @@ def test_pure_modules_need_nothing_but_python(module: str) -> None:
     names = {name.split(".")[0] for node, _ in statements(MODULES[module]) for name in imported(node)}
 
     assert names - {"ormcache"} <= sys.stdlib_module_names
+
+
+def test_only_commands_draw() -> None:
+    drawing = {
+        module
+        for module, tree in MODULES.items()
+        for node, _ in statements(tree)
+        if any(name.partition(".")[0] == "rich" for name in imported(node))
+    }
+
+    assert drawing
+    assert all(module.startswith("management.") for module in drawing)
 
 
 def test_modules_import_at_their_top() -> None:

@@ -7,8 +7,16 @@ import sys
 
 PROGRAM = """
 from ormcache.pending import Pending
+from ormcache.stores.base import StoreUnavailable
 
-pending = Pending(lambda relations: print(*relations))
+awake = []
+
+def settle(relations):
+    if not awake:
+        raise StoreUnavailable
+    print(*relations)
+
+pending = Pending(settle, lambda: awake.append(True))
 pending.add(frozenset({"shop_author"}))
 """
 

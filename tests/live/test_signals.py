@@ -1,0 +1,77 @@
+"""The signals' arguments are those that are documented: in the guide, and beside the signals."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ormcache
+from ormcache import signals
+from tests.shop.models import Author
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("hit", "missed", "bypassed", "invalidated")
+
+
+def in_the_guide(name: str) -> list[str]:
+    guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    cell = re.search(rf"^\| `ormcache\.signals\.{name}` \| ([^|]*) \|", guide, re.MULTILINE)[1]
+    return re.findall(r"`(\w+)`", cell)
+
+
+def in_the_code(name: str) -> str:
+    source = Path(signals.__file__).read_text(encoding="utf-8")
+    return re.search(rf"((?:^#:.*\n)+){name} = ", source, re.MULTILINE)[1]
+
+
+@pytest.fixture
+def sent():
+    """Signal → the arguments of the last time that it was sent."""
+    found: dict[str, dict[str, Any]] = {}
+    receivers = []
+
+    def listen(name: str) -> None:
+        def receive(sender: Any, signal: Any, using: str, **arguments: Any) -> None:
+            found[name] = arguments
+
+        receivers.append(receive)
+        getattr(signals, name).connect(receive)
+
+    for name in NAMES:
+        listen(name)
+    Author.objects.create(name="A")
+    Author.objects.count()
+    Author.objects.count()
+    with ormcache.disabled():
+        Author.objects.count()
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documented_and_sent(sent, name):
+    assert in_the_guide(name) == list(dict.fromkeys(in_the_guide(name)))
+    assert set(in_the_guide(name)) == set(sent[name])
+    assert [argument for argument in sent[name] if f"``{argument}``" not in in_the_code(name)] == []
+
+
+def test_every_argument_is_explained():
+    guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8").split("### Signals\n")[1].split("\n#")[0]
+    told = guide.partition("\n- ")[2]
+    assert [argument for name in NAMES for argument in in_the_guide(name) if f"`{argument}`" not in told] == []
+
+
+def test_what_a_receiver_raises_disturbs_nobody(caplog):
+    def fail(**arguments: Any) -> None:
+        raise ZeroDivisionError
+
+    for name in NAMES:
+        getattr(signals, name).connect(fail)
+    Author.objects.create(name="A")
+    assert Author.objects.count() == Author.objects.count() == 1
+    with ormcache.disabled():
+        assert Author.objects.count() == 1
+    assert {record.name for record in caplog.records} <= {"django.dispatch"}
+    assert len(caplog.records) == len(NAMES)
