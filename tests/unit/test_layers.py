@@ -92,7 +92,7 @@ testing
 pytest_plugin
 
 # doors
-ormcache  apps  backends  middleware
+ormcache  apps  backends  contrib  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
 contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
