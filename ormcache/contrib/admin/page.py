@@ -104,11 +104,14 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """The same event, as often as it came in a row."""
+    """An event, as often as it came."""
 
     event: Event  # the last one
     times: int
     cause: str
+
+    def more(self, times: int) -> Happened:
+        return replace(self, times=self.times + times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,19 +259,14 @@ def _queries(report: Report, order: str, facts: Facts, shown: _Shown) -> tuple[Q
 
 
 def _events(events: Sequence[Event], shown: _Shown) -> tuple[Happened, ...]:
-    found: list[Happened] = []
+    """Newest first. What differs in values only is one by now."""
+    found: dict[tuple[str, tuple[str, ...], str], Happened] = {}
     for event in events:
         cause = shown.sql(event.cause)
-        last = found[-1] if found else None
-        if last is not None and (last.event.kind, last.event.relations, last.cause) == (
-            event.kind,
-            event.relations,
-            cause,
-        ):
-            found[-1] = replace(last, times=last.times + 1)
-        else:
-            found.append(Happened(event, 1, cause))
-    return tuple(found)
+        key = (event.kind, event.relations, cause)
+        known = found.get(key)
+        found[key] = Happened(event, event.times, cause) if known is None else known.more(event.times)
+    return tuple(found.values())
 
 
 def _counted(report: Report) -> tuple[tuple[str, tuple[Counted, ...]], ...]:
