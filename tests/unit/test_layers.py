@@ -74,8 +74,8 @@ connection
 # insight: what is going on, computed for people
 insight  insight.plain  insight.meanings  insight.outcomes  insight.wording  insight.explanation  insight.aliases
 insight.verdicts
-insight.explaining  insight.metrics  insight.advice  insight.overview
-insight.readings
+insight.explaining  insight.metrics  insight.advice
+insight.readings  insight.overview
 
 checks  control  warming
 insight.health

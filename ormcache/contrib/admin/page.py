@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ormcache.catalog import EPOCH, SCHEMA
 from ormcache.contrib.admin.charts import charts_of
 from ormcache.contrib.admin.drawing import Chart
-from ormcache.figures import Event
+from ormcache.figures import Event, Miss
 from ormcache.figures.report import RelationReport, Report, TextReport
 from ormcache.insight.advice import (
     Advice,
@@ -23,6 +23,7 @@ from ormcache.insight.advice import (
     on_relation,
     percent,
 )
+from ormcache.insight.meanings import MEANINGS
 from ormcache.insight.overview import Overview
 from ormcache.publishing import params_of
 from ormcache.rows import Unreadable
@@ -37,6 +38,15 @@ ORDERS: dict[str, tuple[str, Callable[[TextReport], float]]] = {
     "misses": ("misses", lambda text: text.tally.misses),
     "uncached": ("time past the cache", lambda text: text.tally.uncached_seconds),
     "database": ("time of the database", lambda text: text.database_seconds),
+}
+
+#: Causes of misses, in the words of people
+MISSES = {
+    Miss.COLD: "asked for the first time, or thrown out for want of room",
+    Miss.RETIRED: "a write has retired the result",
+    Miss.MARKED: "somebody was writing at that moment",
+    Miss.EXPIRED: "TIMEOUT was over",
+    Miss.LOST: "the store has forgotten the tables",
 }
 
 #: Judgement → the class that the style sheet knows it by: well, to be changed, or neither
@@ -85,6 +95,14 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    name: str
+    meaning: str
+    number: int
+    part: float  # per cent of the most frequent one
+
+
+@dataclass(frozen=True, slots=True)
 class Happened:
     """The same event, as often as it came in a row."""
 
@@ -104,7 +122,7 @@ class Page:
     advice: tuple[Judged, ...]
     bars: tuple[Bar, ...]
     queries: tuple[Query, ...]
-    counted: tuple[tuple[str, tuple[tuple[str, int, float], ...]], ...]  # title → (name, count, per cent)
+    counted: tuple[tuple[str, tuple[Counted, ...]], ...]  # title → what was counted
     events: tuple[Happened, ...]
     left_out: int  # relations that are not in the table
 
@@ -169,9 +187,14 @@ class _Shown:
     def __init__(self, vendor: str, everything: bool) -> None:
         self._vendor = vendor
         self.everything = everything
+        self._masked: dict[str, str] = {}  # the same write is the cause of many events
 
     def sql(self, text: str) -> str:
-        return text if self.everything else masked(text, self._vendor)
+        if self.everything:
+            return text
+        if text not in self._masked:
+            self._masked[text] = masked(text, self._vendor)
+        return self._masked[text]
 
     def judged(self, advice: Advice) -> Judged:
         tone = TONES.get(advice.verdict, "quiet")
@@ -248,7 +271,7 @@ def _events(events: Sequence[Event], shown: _Shown) -> tuple[Happened, ...]:
     return tuple(found)
 
 
-def _counted(report: Report) -> tuple[tuple[str, tuple[tuple[str, int, float], ...]], ...]:
+def _counted(report: Report) -> tuple[tuple[str, tuple[Counted, ...]], ...]:
     total = report.total
     found = []
     for title, counts in (
@@ -258,5 +281,12 @@ def _counted(report: Report) -> tuple[tuple[str, tuple[tuple[str, int, float], .
     ):
         longest = max(counts.values(), default=1)
         ordered = sorted(counts.items(), key=lambda item: -item[1])
-        found.append((title, tuple((name, number, round(number / longest * 100, 2)) for name, number in ordered)))
+        rows = (Counted(name, _meaning(name), number, round(number / longest * 100, 2)) for name, number in ordered)
+        found.append((title, tuple(rows)))
     return tuple(found)
+
+
+def _meaning(name: str) -> str:
+    if name in MISSES:
+        return MISSES[name]
+    return MEANINGS[name].text if name in MEANINGS else ""
