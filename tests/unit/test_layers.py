@@ -95,7 +95,7 @@ pytest_plugin
 ormcache  apps  backends  contrib  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
-contrib  contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
+contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
 contrib.prometheus  contrib.opentelemetry.instrumentor
 contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
 contrib.opentelemetry.apps
