@@ -24,7 +24,7 @@ find_python = $(shell for name in $(1); do for python in $$name "$$HOME"/.pyenv/
 PYTHON ?= $(or $(call find_python,$(OLDEST_PYTHON)),$(error ormcache needs Python 3.11 or later with its venv module))
 PYTHON_NEWEST ?= $(call find_python,$(NEWEST_PYTHON))
 
-PARTS ?= unit packaging sqlite postgresql mysql
+PARTS ?= unit packaging browser sqlite postgresql mysql
 
 VENV := .venv
 VENV_NEWEST := .venv-newest

@@ -97,7 +97,7 @@ class Account:
             waited=self.waits,
         )
         if text.is_suspicious and compiled[1]:
-            text.moment = has_present_moment(compiled[1])
+            text.moment = text.moment or has_present_moment(compiled[1])
         if plan.worth is not None and not self.waits:
             plan.worth.missed(took, query, retired=self.retired, vector=vector)
         if signals.missed.receivers:

@@ -58,31 +58,35 @@ class Publisher:
     """Of one process. Any thread may call any method; one of its own does the work."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = threading.Lock()  # guards the two below; never held while the store is asked
         self._homes: dict[str, tuple[Figures, Database]] = {}
-        self._histories: dict[str, History] = {}
         self._thread: threading.Thread | None = None
+        self._telling = threading.Lock()  # guards the two below
+        self._histories: dict[str, History] = {}
         #: alias → when its figures were told last, by time.monotonic, and their totals
         self._told: dict[str, tuple[float, tuple[float, ...]]] = {}
 
     def met(self, figures: Figures, database: Database) -> None:
         """A connection of this alias leads to this database."""
-        self._homes[figures.alias] = (figures, database)
-        if self._thread is None and database.config.figures_interval:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._work, name="ormcache-figures", daemon=True)
-                    self._thread.start()
+        known = self._homes.get(figures.alias)
+        if known is not None and known[1] is database and known[0] is figures and self._thread is not None:
+            return
+        with self._lock:
+            self._homes[figures.alias] = (figures, database)
+            if self._thread is None and database.config.figures_interval:
+                self._thread = threading.Thread(target=self._work, name="ormcache-figures", daemon=True)
+                self._thread.start()
 
     def homes(self) -> list[tuple[Figures, Database]]:
         """The figures of each alias that this process has connected, with the database that it led to last."""
-        return list(self._homes.copy().values())
+        with self._lock:
+            return list(self._homes.values())
 
     def _work(self) -> None:
         failed = False
         pause = threading.Event()  # never set: a sleep that no test's frozen clock stops
-        while True:
-            pause.wait(min(self._intervals(), default=10.0))
+        while interval := self._interval():
+            pause.wait(interval)
             try:
                 self.publish()
             except Exception:
@@ -91,14 +95,21 @@ class Publisher:
                     logger.exception("the figures of this process cannot be told")
                 failed = True
 
-    def _intervals(self) -> list[float]:
-        found = [database.config.figures_interval for _, database in self._homes.copy().values()]
-        return [interval for interval in found if interval]
+    def _interval(self) -> float | None:
+        """Until the next time; None: the thread that asks is not needed any more."""
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return None
+            intervals = [database.config.figures_interval for _, database in self._homes.values()]
+            shortest = min(filter(None, intervals), default=None)
+            if shortest is None:
+                self._thread = None
+            return shortest
 
     def publish(self) -> None:
         """Tell what there is to tell. What a store does not take is told the next time."""
-        with self._lock:
-            for figures, database in self._homes.copy().values():
+        with self._telling:
+            for figures, database in self.homes():
                 if not database.config.figures_interval:
                     continue
                 totals = totals_of(figures)
@@ -115,9 +126,9 @@ class Publisher:
 
     def here(self, identity: str) -> list[Told]:
         """What this process would tell of the database of this identity, if it has counted anything."""
-        with self._lock:
+        with self._telling:
             found = []
-            for figures, database in self._homes.values():
+            for figures, database in self.homes():
                 totals = totals_of(figures)
                 if database.identity == identity and any(totals[:4]):
                     history = self._histories.setdefault(figures.alias, History())

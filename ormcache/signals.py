@@ -20,11 +20,11 @@ hit = Signal()
 
 #: A result was read from the database and may now be cached. ``relations``, ``sql``, ``params``: as above. ``took``:
 #: the cache, in vain; ``query``: the database. ``cause``: why there was nothing to serve, a name of
-#: :class:`ormcache.figures.Miss`; ``retired_by``: the relation whose write has retired what was there, ``"*"`` for
+#: ``ormcache.figures.Miss``; ``retired_by``: the relation whose write has retired what was there, ``"*"`` for
 #: everything, None if it is not that or not known. ``refused``: why the result was not kept, None if it was.
 missed = Signal()
 
-#: The cache was not asked. ``reason``: why, see :mod:`ormcache.reasons`. ``relations``: empty if that was known before
+#: The cache was not asked. ``reason``: why, see ``ormcache.reasons``. ``relations``: empty if that was known before
 #: the query was looked at. ``sql`` and ``params``: None for a query that Django knows to be empty, which does not run.
 #: ``query``: that the database took, until it began to answer.
 bypassed = Signal()

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = {
     "unit": ["tests/unit", "tests/stores", "tests/test_servers.py"],
     "packaging": ["tests/packaging"],
+    "browser": ["tests/browser"],
     "sqlite": ["tests/live", "--engine=sqlite"],
     "postgresql": ["tests/live", "--engine=postgresql"],
     "mysql": ["tests/live", "--engine=mysql"],

@@ -1,5 +1,7 @@
 """Real servers for the tests: PostgreSQL, MariaDB, Redis, memcached, and PgBouncer in front of the first.
 
+It finds and installs the browser for the tests of pages as well.
+
 Each server gets a free port and a data directory of its own below a temporary folder, and never touches one that
 already runs on this machine. :func:`find_program` and :meth:`Servers.shared` look, in this order, for
 
@@ -48,6 +50,7 @@ DEBIAN_PACKAGES = {
     "redis": "redis-server",
     "memcached": "memcached",
     "pgbouncer": "pgbouncer",
+    "chromium": "chromium",  # no server; what the tests of pages look at them with
 }
 #: Where distributions keep servers that are not on PATH
 PROGRAM_FOLDERS = (
@@ -569,6 +572,8 @@ def variable(kind: str) -> str:
 
 
 def explain_missing(kind: str) -> str:
+    if kind not in KINDS:
+        return f"no {kind}: install Debian's {DEBIAN_PACKAGES[kind]} or its like"
     return f"no {kind} server: install Debian's {DEBIAN_PACKAGES[kind]} or its like, or set {variable(kind)} to a URL"
 
 
@@ -585,6 +590,7 @@ def find_program(kind: str) -> Path | None:
         "redis": ("redis-server", "valkey-server"),
         "memcached": ("memcached",),
         "pgbouncer": ("pgbouncer",),
+        "chromium": ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"),
     }[kind]
     for name in names:
         for program in _on_this_machine(name):
@@ -693,10 +699,10 @@ def install(kinds: Sequence[str]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.servers", description="Which servers the tests would use")
-    parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], help="default: all")
+    parser.add_argument("kinds", nargs="*", choices=[[], *DEBIAN_PACKAGES], help="default: all")
     parser.add_argument("--install", action="store_true", help="install missing Debian packages, as root on Debian")
     options = parser.parse_args()
-    kinds = options.kinds or list(KINDS)
+    kinds = options.kinds or list(DEBIAN_PACKAGES)
     if options.install:
         install(kinds)
     for kind in kinds:

@@ -15,6 +15,7 @@ from ormcache.catalog import ANYWHERE, EPOCH, is_pseudo
 from ormcache.database import Database
 from ormcache.figures import Miss, Tally
 from ormcache.figures.report import RelationReport, Report, TextReport
+from ormcache.insight.meanings import MEANINGS
 from ormcache.sql import analyse
 
 #: Times that the cache was asked before a hit rate is judged: from fewer it may be ten per cent off by chance
@@ -191,26 +192,26 @@ def _on_listed(tally: Tally, judged: Callable[..., Advice]) -> Advice:
 
 # Queries ------------------------------------------------------------------------------
 
-#: Reason for which a read goes past the cache → what to do about the query
-REMEDIES = {
-    reasons.CLOCK: "Pass the moment as a parameter, rounded as far as the page allows, in place of the database's "
-    "clock: filter(until__gt=today) with today = date.today(), not filter(until__gt=Now()).",
-    reasons.RANDOM: "Choose in Python from a cached list of ids, in place of the database's random order.",
-    reasons.FUNCTION: "If it gives the same answer for the same arguments and reads no table, say so to the database "
-    "(PostgreSQL: IMMUTABLE); else compute it in Python.",
-    reasons.SESSION_FUNCTION: "Pass the value as a parameter, in place of asking the session for it.",
-    reasons.PARAMETER: "Pass a parameter of a plain type.",
-    reasons.NOT_UNDERSTOOD: "Write the fragment of raw SQL in it in plainer words.",
-    reasons.UNKNOWN_RELATION: "Qualify the table's name with its schema; tables of other databases are not cached.",
-    reasons.FOREIGN_TABLE: "If rows that are out of date for a while do no harm, list the table in FOREIGN_TABLES.",
-    reasons.UNLOGGED: "ALTER TABLE … SET LOGGED.",
-    reasons.NOT_TRANSACTIONAL: "ALTER TABLE … ENGINE=InnoDB.",
-    reasons.CHUNKED: "Leave .iterator() out where the result is small.",
-    reasons.DIRTY: "Keep transactions short, and read before you write.",
-    reasons.SNAPSHOT: "READ COMMITTED, where that is enough; or read before the transaction begins.",
-    reasons.UNCOMMITTED: "Another isolation level: READ UNCOMMITTED shows rows that may never be committed.",
-    reasons.SESSION: "Set what the session needs by SET name = value or set_config(), so that it can be followed.",
-}
+#: Reasons for which a read goes past the cache that somebody can do something about; what, is with their meaning
+AVOIDABLE = frozenset(
+    {
+        reasons.CLOCK,
+        reasons.RANDOM,
+        reasons.FUNCTION,
+        reasons.SESSION_FUNCTION,
+        reasons.PARAMETER,
+        reasons.NOT_UNDERSTOOD,
+        reasons.UNKNOWN_RELATION,
+        reasons.FOREIGN_TABLE,
+        reasons.UNLOGGED,
+        reasons.NOT_TRANSACTIONAL,
+        reasons.CHUNKED,
+        reasons.DIRTY,
+        reasons.SNAPSHOT,
+        reasons.UNCOMMITTED,
+        reasons.SESSION,
+    }
+)
 
 #: Reasons that the connection has, whatever the query
 OF_THE_CONNECTION = (reasons.CHUNKED, reasons.DIRTY, reasons.SNAPSHOT, reasons.UNCOMMITTED, reasons.SESSION)
@@ -265,7 +266,9 @@ def on_query(text: TextReport, facts: Facts) -> Advice:
             return judged(Verdict.RESTING, f"{finding}: asking it did not pay.", reason=reason)
         functions = facts.functions(text.sql) if reason == reasons.FUNCTION else ()
         which = f" It calls {', '.join(functions)}." if functions else ""
-        return judged(Verdict.PAST, finding + took + which, REMEDIES.get(reason, ""), reason=reason)
+        return judged(
+            Verdict.PAST, finding + took + which, remedy_of(reason) if reason in AVOIDABLE else "", reason=reason
+        )
     refused, times = most(tally.refused)
     if times >= ENOUGH_READS and times >= MOSTLY * tally.misses and refused in NOT_KEPT:
         remedy, setting = NOT_KEPT[refused]
@@ -330,7 +333,7 @@ def on_database(report: Report) -> list[Advice]:
                     report.using,
                     Verdict.PAST,
                     finding,
-                    REMEDIES[reason],
+                    remedy_of(reason),
                     seconds=past * mean,
                     figures={"bypasses": past, "reads": total.reads},
                     reason=reason,
@@ -370,6 +373,12 @@ def on_database(report: Report) -> list[Advice]:
 
 
 # Words --------------------------------------------------------------------------------
+
+
+def remedy_of(reason: str) -> str:
+    """What one can do about a reason, as a sentence."""
+    remedy = MEANINGS[reason].remedy
+    return remedy[:1].upper() + remedy[1:].rstrip(".") + "."
 
 
 def most(counted: Mapping[str, int]) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from django.db import Error, connections
 from ormcache import reasons
 from ormcache.database import Database
 from ormcache.figures.report import Report
+from ormcache.insight.advice import remedy_of
 from ormcache.publishing import gathered, own_figures
 from ormcache.stores.base import StoreUnavailable
 
@@ -41,11 +42,6 @@ class Overview:
         return self.database is not None and bool(self.database.config.figures_interval)
 
 
-def cached_aliases() -> list[str]:
-    """The database aliases that have an engine of ormcache."""
-    return [alias for alias in connections if hasattr(connections[alias], "ormcache")]
-
-
 def overview_of(using: str) -> Overview:
     """Asks the database who it is, if this process does not know, and the store for the figures of all processes."""
     connection: Any = connections[using]
@@ -56,7 +52,7 @@ def overview_of(using: str) -> Overview:
     database: Database | None = connection.ormcache.known()
     if database is None:
         obstacle = connection.ormcache.obstacle or reasons.UNIDENTIFIED
-        return Overview(using, obstacle, WHAT_TO_DO.get(obstacle, ""))
+        return Overview(using, obstacle, WHAT_TO_DO.get(obstacle) or remedy_of(obstacle))
     kind = database.stamps.store.kind
     try:
         reports = gathered(database)

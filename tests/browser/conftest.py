@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.servers import available, explain_missing
+
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 sys.path.insert(0, str(PICTURES))
 
-from browser import browser, find_chromium  # noqa: E402  # the pictures' own
+from browser import browser  # noqa: E402  # the pictures' own
 from site_of_pictures import Bookshop  # noqa: E402
 
 CI = os.environ.get("CI", "").lower() in ("1", "true")
@@ -22,11 +24,10 @@ CI = os.environ.get("CI", "").lower() in ("1", "true")
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a bookshop that was visited for a day."""
-    if find_chromium() is None:
-        reason = "no browser: install Debian's chromium"
+    if not available("chromium"):
         if CI:
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+            pytest.fail(explain_missing("chromium"), pytrace=False)
+        pytest.skip(explain_missing("chromium"))
     with Bookshop(tmp_path_factory.mktemp("bookshop")) as bookshop:
         bookshop.run("prepare")
         bookshop.visited(hours=24, visits=1500, processes=1)

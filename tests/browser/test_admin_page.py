@@ -15,8 +15,6 @@ LIGHT, DARK = {"color_scheme": "light"}, {"color_scheme": "dark"}
 NARROW = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 WITHOUT_SCRIPTS = {"java_script_enabled": False}
 
-pytestmark = pytest.mark.slow
-
 #: Of every text in the page: its contrast with what is behind it, as WCAG reckons
 CONTRASTS = """() => {
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });

@@ -387,25 +387,6 @@ def test_no_report_where_nothing_is_cached(configure):
     assert ormcache.report("default") is None
 
 
-def test_the_thread_outlives_an_error(configure, monkeypatch, caplog):
-    calls = []
-
-    def fail(self: Publisher) -> None:
-        calls.append(self)
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(Publisher, "publish", fail)
-    configure(FIGURES_INTERVAL=0.005)
-    authors()
-    began = time.monotonic()
-    while len(calls) < 3:
-        assert time.monotonic() < began + 30
-        time.sleep(0.005)
-    monkeypatch.undo()
-
-    assert [record.getMessage() for record in caplog.records] == ["the figures of this process cannot be told"]
-
-
 def test_a_cause_is_not_of_an_earlier_write():
     def last() -> str:
         return figures_of("default").events()[-1].cause
@@ -419,3 +400,16 @@ def test_a_cause_is_not_of_an_earlier_write():
         raise ZeroDivisionError
     Author.objects.update(name="z")
     assert last().startswith("UPDATE")
+
+
+def test_the_thread_ends_where_nothing_is_to_be_told(configure):
+    configure(FIGURES_INTERVAL=0.005)
+    authors()
+    thread = publisher._thread
+    assert thread is not None
+    configure(FIGURES_INTERVAL=0)
+    connection.close()
+    authors()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert publisher._thread is None

@@ -17,7 +17,7 @@ from django.test import override_settings
 
 import ormcache
 from ormcache import state, worth
-from ormcache.publishing import Publisher
+from ormcache.publishing import Publisher, publisher
 from ormcache.seldom import PAUSE, Seldom
 from tests.live.calls import eventually
 from tests.shop.models import Author, Genre
@@ -202,6 +202,7 @@ def test_a_database_elsewhere_without_a_store(log, configure, monkeypatch):
 
 
 def test_figures_that_cannot_be_told(log, configure, monkeypatch):
+    """Said once; the thread goes on."""
     calls = []
 
     def fail(self: Publisher) -> None:
@@ -209,13 +210,13 @@ def test_figures_that_cannot_be_told(log, configure, monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(Publisher, "publish", fail)
-    publisher = Publisher()
+    publisher.__init__()
     configure(FIGURES_INTERVAL=0.005)
+    connection.close()
     Author.objects.count()
-    publisher.met(connection.ormcache.figures, connection.ormcache.database)
     eventually(lambda: len(calls) >= 3)
-    assert ("ERROR", "the figures of this process cannot be told") in log()
-    monkeypatch.undo()
+    publisher.__init__()  # ends its thread
+    assert log() == [("ERROR", "the figures of this process cannot be told")]
 
 
 # What is good to know -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from ormcache import reasons
 from ormcache.figures import Miss, Tally, total_of
 from ormcache.figures.report import RelationReport, Report, TextReport
 from ormcache.insight.advice import (
+    AVOIDABLE,
     ENOUGH_READS,
     NOT_KEPT,
-    REMEDIES,
     Facts,
     Verdict,
     advice_on,
@@ -22,6 +23,7 @@ from ormcache.insight.advice import (
     on_query,
     on_relation,
     percent,
+    remedy_of,
 )
 
 FACTS = Facts(
@@ -141,11 +143,11 @@ def test_a_blacklisted_table_is_told_of_only_if_it_is_read_much():
 # Queries ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reason", sorted(REMEDIES))
+@pytest.mark.parametrize("reason", sorted(AVOIDABLE))
 def test_a_query_that_goes_past_the_cache(reason):
     advice = on_query(text(past(reason, 200)), FACTS)
 
-    assert (advice.verdict, advice.reason, advice.remedy) == (Verdict.PAST, reason, REMEDIES[reason])
+    assert (advice.verdict, advice.reason, advice.remedy) == (Verdict.PAST, reason, remedy_of(reason))
     assert advice.callers == ("shop/views.py:12",)
     assert advice.seconds == pytest.approx(20)
 
@@ -158,7 +160,8 @@ def test_nothing_is_to_be_done_about_what_is_meant_so(reason):
 def test_every_reason_with_a_remedy_is_one():
     known = {value for name, value in vars(reasons).items() if name.isupper()}
 
-    assert REMEDIES.keys() | NOT_KEPT.keys() <= known
+    assert AVOIDABLE | NOT_KEPT.keys() <= known
+    assert not [reason for reason in AVOIDABLE if remedy_of(reason) == "Nothing."]
 
 
 def test_the_function_is_named():
@@ -328,3 +331,11 @@ def test_durations(seconds, words):
 )
 def test_percents(share, words):
     assert percent(share) == words
+
+
+def test_every_judgement_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "admin.md").read_text(encoding="utf-8")
+    table = page.split("## The advice", 1)[1]
+    judgements = {value for name, value in vars(Verdict).items() if name.isupper()}
+
+    assert [judgement for judgement in sorted(judgements) if judgement not in table] == []

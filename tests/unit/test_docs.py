@@ -20,6 +20,9 @@ import pytest
 
 import ormcache
 from ormcache import checks, conf, reasons, signals
+from ormcache.insight import listing, statistics
+from ormcache.insight.advice import Advice
+from ormcache.insight.advising import Snippet
 from ormcache.insight.explanation import Entry, Explanation, Key, Reason, Relation, Slot, Table, Unknown, Worth
 from ormcache.insight.health import Clock, DatabaseHealth, Latency, Step
 from ormcache.insight.meanings import MEANINGS
@@ -146,6 +149,8 @@ def test_every_option_is_documented(name: str) -> None:
 DOCUMENTS = [
     *(Explanation, Reason, Relation, Slot, Unknown, Key, Entry, Worth, Table),
     *(DatabaseHealth, Latency, Clock, StoreFacts, ServerFacts, Step, Finding),
+    *(statistics.Statistics, statistics.Process, statistics.Outage, statistics.Change),
+    *(listing.Table, listing.Query, Advice, Snippet),
 ]
 
 
@@ -366,8 +371,6 @@ def test_imported_names_exist(module: str, name: str) -> None:
 
 # Commands -----------------------------------------------------------------------------
 
-SUB_COMMANDS = {"stats", "tables", "queries", "advise", "explain", "invalidate", "check", "warm"}
-
 
 def lines_of_shell() -> list[str]:
     return [line for block in blocks("sh") for line in block.values[0].splitlines()]
@@ -380,7 +383,7 @@ def mentioned_commands(pattern: str) -> set[str]:
 
 
 def test_sub_commands_exist() -> None:
-    assert mentioned_commands(r"manage\.py ormcache ([a-z]+)") <= SUB_COMMANDS
+    assert mentioned_commands(r"manage\.py ormcache ([a-z]+)") <= SUBCOMMANDS.keys()
 
 
 def test_targets_of_make_exist() -> None:

@@ -75,8 +75,8 @@ connection
 insight  insight.plain  insight.meanings  insight.outcomes  insight.wording  insight.explanation  insight.aliases
 insight.verdicts
 insight.statements
-insight.explaining  insight.metrics  insight.advice  insight.overview
-insight.readings  insight.gathering
+insight.explaining  insight.metrics  insight.advice
+insight.readings  insight.overview  insight.gathering
 insight.statistics  insight.advising
 insight.listing
 
@@ -96,20 +96,18 @@ testing.asserting  testing.overriding
 testing
 pytest_plugin
 
-# other people's tools
-contrib  contrib.debug_toolbar.rendering  contrib.debug_toolbar.telling
-contrib.debug_toolbar.plan
-contrib.debug_toolbar.panel
-contrib.debug_toolbar
-
 # doors
-ormcache  apps  backends  middleware
+ormcache  apps  backends  contrib  middleware
 backends.postgresql  backends.mysql  backends.sqlite3  backends.wrap
 backends.postgresql.base  backends.mysql.base  backends.sqlite3.base  backends.wrap.base
 contrib.prometheus.collector  contrib.opentelemetry.instruments  contrib.opentelemetry.spans
 contrib.prometheus  contrib.opentelemetry.instrumentor
 contrib.prometheus.apps  contrib.prometheus.views  contrib.opentelemetry
 contrib.opentelemetry.apps
+contrib.debug_toolbar.rendering  contrib.debug_toolbar.telling
+contrib.debug_toolbar.plan
+contrib.debug_toolbar.panel
+contrib.debug_toolbar
 contrib.admin  contrib.admin.apps  contrib.admin.drawing  contrib.admin.models  contrib.admin.templatetags
 contrib.admin.charts  contrib.admin.templatetags.ormcache_admin
 contrib.admin.page

@@ -17,7 +17,7 @@ from bookshop.models import Author, Book, Offer, PageView, Review
 from bookshop.views import SHELVES
 from ormcache.publishing import publisher
 
-BOOKS, REVIEWS = 2_000, 10_001
+BOOKS, REVIEWS = 6_000, 30_000
 STEP = 600  # seconds between two times that figures are told
 
 
@@ -51,7 +51,7 @@ def visit(seed, hours, visits):
         time.time.shift = time.time.real() - (began + step * STEP)
         if step == 0:
             publisher.publish()  # its beginning
-        hour = time.gmtime().tm_hour
+        hour = time.gmtime(time.time()).tm_hour
         distance = min(abs(hour - 15), 24 - abs(hour - 15))
         busy = 1 - 0.8 * distance / 12  # few at night, most in the afternoon
         for _ in range(max(round(visits / (steps + 1) * busy * chance.uniform(0.8, 1.2)), 1)):
@@ -61,7 +61,7 @@ def visit(seed, hours, visits):
 
 def _visit(client, chance):
     kind = chance.random()
-    favourite = min(int(chance.paretovariate(0.9)), BOOKS)
+    favourite = min(int(chance.paretovariate(0.8)), BOOKS)
     if kind < 0.35:
         client.get("/")
     elif kind < 0.6:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ormcache.catalog import EPOCH, SCHEMA
 from ormcache.contrib.admin.charts import charts_of
 from ormcache.contrib.admin.drawing import Chart
-from ormcache.figures import Event
+from ormcache.figures import Event, Miss
 from ormcache.figures.report import RelationReport, Report, TextReport
 from ormcache.insight.advice import (
     Advice,
@@ -23,7 +22,9 @@ from ormcache.insight.advice import (
     on_relation,
     percent,
 )
+from ormcache.insight.meanings import MEANINGS
 from ormcache.insight.overview import Overview
+from ormcache.insight.statements import short
 from ormcache.publishing import params_of
 from ormcache.rows import Unreadable
 from ormcache.sql import masked
@@ -37,6 +38,15 @@ ORDERS: dict[str, tuple[str, Callable[[TextReport], float]]] = {
     "misses": ("misses", lambda text: text.tally.misses),
     "uncached": ("time past the cache", lambda text: text.tally.uncached_seconds),
     "database": ("time of the database", lambda text: text.database_seconds),
+}
+
+#: Causes of misses, in the words of people
+MISSES = {
+    Miss.COLD: "asked for the first time, or thrown out for want of room",
+    Miss.RETIRED: "a write has retired the result",
+    Miss.MARKED: "somebody was writing at that moment",
+    Miss.EXPIRED: "TIMEOUT was over",
+    Miss.LOST: "the store has forgotten the tables",
 }
 
 #: Judgement → the class that the style sheet knows it by: well, to be changed, or neither
@@ -85,12 +95,23 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    name: str
+    meaning: str
+    number: int
+    part: float  # per cent of the most frequent one
+
+
+@dataclass(frozen=True, slots=True)
 class Happened:
-    """The same event, as often as it came in a row."""
+    """An event, as often as it came."""
 
     event: Event  # the last one
     times: int
     cause: str
+
+    def more(self, times: int) -> Happened:
+        return replace(self, times=self.times + times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +125,7 @@ class Page:
     advice: tuple[Judged, ...]
     bars: tuple[Bar, ...]
     queries: tuple[Query, ...]
-    counted: tuple[tuple[str, tuple[tuple[str, int, float], ...]], ...]  # title → (name, count, per cent)
+    counted: tuple[tuple[str, tuple[Counted, ...]], ...]  # title → what was counted
     events: tuple[Happened, ...]
     left_out: int  # relations that are not in the table
 
@@ -158,25 +179,25 @@ def _headline(overview: Overview) -> tuple[str, str]:
 WARMING_UP = 1000
 
 
-_COLUMN = r"""["`]?\w++["`]?\.["`]?\w++["`]?(?: AS ["`]?\w++["`]?)?"""
-#: Three columns or more in a row, as the ORM writes them
-_COLUMNS = re.compile(rf"{_COLUMN}(?:,\s*+{_COLUMN}){{2,}}")
-
-
 class _Shown:
     """Statements as they may be shown."""
 
     def __init__(self, vendor: str, everything: bool) -> None:
         self._vendor = vendor
         self.everything = everything
+        self._masked: dict[str, str] = {}  # the same write is the cause of many events
 
     def sql(self, text: str) -> str:
-        return text if self.everything else masked(text, self._vendor)
+        if self.everything:
+            return text
+        if text not in self._masked:
+            self._masked[text] = masked(text, self._vendor)
+        return self._masked[text]
 
     def judged(self, advice: Advice) -> Judged:
         tone = TONES.get(advice.verdict, "quiet")
         sql = self.sql(advice.sql)
-        return Judged(advice, sql, _COLUMNS.sub("…", sql), tone if tone == "good" or advice.remedy else "quiet")
+        return Judged(advice, sql, short(sql), tone if tone == "good" or advice.remedy else "quiet")
 
     def params(self, samples: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         if not self.everything:
@@ -233,22 +254,17 @@ def _queries(report: Report, order: str, facts: Facts, shown: _Shown) -> tuple[Q
 
 
 def _events(events: Sequence[Event], shown: _Shown) -> tuple[Happened, ...]:
-    found: list[Happened] = []
+    """Newest first. What differs in values only is one by now."""
+    found: dict[tuple[str, tuple[str, ...], str], Happened] = {}
     for event in events:
         cause = shown.sql(event.cause)
-        last = found[-1] if found else None
-        if last is not None and (last.event.kind, last.event.relations, last.cause) == (
-            event.kind,
-            event.relations,
-            cause,
-        ):
-            found[-1] = replace(last, times=last.times + 1)
-        else:
-            found.append(Happened(event, 1, cause))
-    return tuple(found)
+        key = (event.kind, event.relations, cause)
+        known = found.get(key)
+        found[key] = Happened(event, event.times, cause) if known is None else known.more(event.times)
+    return tuple(found.values())
 
 
-def _counted(report: Report) -> tuple[tuple[str, tuple[tuple[str, int, float], ...]], ...]:
+def _counted(report: Report) -> tuple[tuple[str, tuple[Counted, ...]], ...]:
     total = report.total
     found = []
     for title, counts in (
@@ -258,5 +274,12 @@ def _counted(report: Report) -> tuple[tuple[str, tuple[tuple[str, int, float], .
     ):
         longest = max(counts.values(), default=1)
         ordered = sorted(counts.items(), key=lambda item: -item[1])
-        found.append((title, tuple((name, number, round(number / longest * 100, 2)) for name, number in ordered)))
+        rows = (Counted(name, _meaning(name), number, round(number / longest * 100, 2)) for name, number in ordered)
+        found.append((title, tuple(rows)))
     return tuple(found)
+
+
+def _meaning(name: str) -> str:
+    if name in MISSES:
+        return MISSES[name]
+    return MEANINGS[name].text if name in MEANINGS else ""

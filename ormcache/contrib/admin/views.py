@@ -12,7 +12,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ormcache.contrib.admin.page import ORDERS, page_of
-from ormcache.insight.overview import cached_aliases, overview_of
+from ormcache.insight.aliases import cached_aliases
+from ormcache.insight.overview import overview_of
 
 PERMISSION = "ormcache_admin.view_figures"
 
