@@ -286,6 +286,14 @@ def test_the_tests_that_guarantees_name_exist() -> None:
     assert missing == []
 
 
+def test_every_room_of_the_code_has_its_layer() -> None:
+    names = {path.name for path in (ROOT / "ormcache").iterdir() if (path / "__init__.py").exists()}
+    rooms = {f"{name}/" for name in names} | {path.stem for path in (ROOT / "ormcache").glob("[!_]*.py")}
+    table = page("how-it-works.md").split("| layer | rooms |", 1)[1].split("\n\n", 1)[0]
+
+    assert set(re.findall(r"`([\w/]+)`", table)) == rooms
+
+
 # Links --------------------------------------------------------------------------------
 
 
