@@ -11,7 +11,7 @@ from rich.text import Text
 from ormcache.insight.advice import duration
 from ormcache.insight.gathering import Known
 
-UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+UNITS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
 def size(bytes_: int) -> str:

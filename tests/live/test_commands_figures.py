@@ -22,7 +22,7 @@ from django.db import connection, connections
 from django.test import override_settings
 
 import ormcache
-from ormcache import conf, publishing, reasons
+from ormcache import conf, keeping, publishing, reasons
 from ormcache.figures import Tally
 from ormcache.figures.counting import Event
 from ormcache.figures.report import Process, RelationReport, Report, TextReport
@@ -166,6 +166,12 @@ def test_lines_fit(name, monkeypatch):
         for more in ([], ["--verbose"]) if name == "tables" else ([], ["--full"]) if name == "queries" else ([],):
             text = run(name, *more)
             assert max(map(len, text.splitlines())) <= 80, text
+
+
+def test_figures_are_not_cut():
+    with crowded():
+        lines = run("tables", "--using", "default").splitlines()
+    assert " ".join(lines[3].split()[1:]) == "15.8M 78.1 % 988 1157 d 3.0M 5.1 d 2.8 d good"
 
 
 @each_command
@@ -652,6 +658,17 @@ def test_warm_fills_the_store_for_others(given, share, configure, other_process)
     assert one["results"] == {"read": 1, "there": 0, "not kept": 0, "failed": 0}
     assert (one["dry_run"], one["warmed"][0]["result"], one["warmed"][0]["why"]) == (False, "read", None)
     assert one["warmed"][0]["worth"] > 0
+    assert other_process(READ, "Ann") == 1
+
+
+def test_warm_shares_what_is_cheap(configure, other_process, monkeypatch):
+    """Which else is in the memory of one process until it is asked for again."""
+    monkeypatch.setattr(keeping, "WORTH", 10**9)
+    configure(SHARE="auto", FLIGHT_WAIT=0)  # nobody else can be waiting for it
+    meet()
+    other_process(READ, "Ann", 4)
+    execute("UPDATE shop_author SET name = name")
+    assert first("warm")["results"]["read"] == 1
     assert other_process(READ, "Ann") == 1
 
 

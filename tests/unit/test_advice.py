@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ormcache import reasons
+from ormcache.catalog.neighbours import in_neighbour
 from ormcache.figures import Miss, Tally, total_of
 from ormcache.figures.report import RelationReport, Report, TextReport
 from ormcache.insight.advice import (
@@ -76,6 +77,11 @@ def verdict(relation: RelationReport) -> tuple[str, bool]:
 
 
 # Tables -------------------------------------------------------------------------------
+
+
+def test_another_database_is_no_table():
+    for name in ("*", "*schema"):
+        assert verdict(RelationReport(in_neighbour("other", name), writes=1000)) == (Verdict.QUIET, False)
 
 
 def test_a_table_that_pays():

@@ -13,6 +13,7 @@ from ormcache.catalog import causes as c
 from ormcache.catalog.causes import Cause
 from ormcache.catalog.neighbours import in_neighbour
 from ormcache.insight.plain import plain
+from ormcache.insight.statements import Statements
 from ormcache.insight.verdicts import ERROR, LEVELS, NOTE, WARNING, Finding, of_store
 from ormcache.insight.wording import cause_told, relation_named
 from ormcache.stores.facts import ServerFacts, StoreFacts
@@ -33,6 +34,25 @@ def only(found: list[tuple[str, str]], level: str, words: str) -> None:
     assert len(found) == 1, found
     assert found[0][0] == level
     assert words in found[0][1]
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("no such column: now_gone", "no such column: now_gone"),
+        ("near ''secret' AND' at line 1", "near ''?' AND' at line 1"),
+        (
+            'invalid input syntax for type integer: "Ann"\nLINE 1: SELECT 1',
+            'invalid input syntax for type integer: "?"',
+        ),
+        ("Annabel is not Ann, 7 is", "Annabel is not ?, ? is"),
+    ],
+)
+def test_what_a_database_says_is_shown_without_values(text, shown):
+    sql = "SELECT x FROM y WHERE z = %s AND u = %s AND v = 'secret' AND"
+
+    assert Statements("mysql", whole=False).error(text, sql, ("Ann", 7)) == shown
+    assert Statements("mysql", whole=True).error(text, sql, ("Ann", 7)) == text.splitlines()[0]
 
 
 def test_plain():

@@ -171,7 +171,7 @@ def _counted_by(told: Statistics) -> str:
         text += f" since {told.since:%Y-%m-%d %H:%M:%S} UTC"
     if told.unread:
         text += f"; {told.unread} more could not be read: gone from the store, or signed with another key"
-    return text if told.told else f"{text}; the others do not tell: FIGURES_INTERVAL is 0"
+    return text if told.told else f"{text}; those whose FIGURES_INTERVAL is 0, as it is here, do not tell"
 
 
 def _just_now(change: Change) -> str:
