@@ -73,7 +73,7 @@ class CachedCompiler(_Compiler):
         except EmptyResultSet:
             self._compiled = EmptyResultSet
             return super().execute_sql(result_type, chunked_fetch, chunk_size)
-        return Read(self, state, connection.ormcache_writes, result_type, chunk_size).run(*compiled)
+        return Read(self, state, connection.ormcache_writes, result_type, chunk_size, compiled).run()
 
     def execute_compiled(self, compiled: Any, result_type: Any) -> Any:
         """Run a query that was compiled before, whatever this compiler's own is; rows are cut as the compiler says."""
@@ -139,61 +139,71 @@ class CachedCompiler(_Compiler):
 class Read:
     """One execution of one SELECT."""
 
-    _text: Text  # its figures, from when it is planned
+    # Known from when it is planned; planned anew, they are others.
+    _database: Database
+    _plan: Plan
+    _text: Text  # its figures
+    _name: bytes  # of its entry
 
     #: flights of others
     _followed = 0
     #: of all waiting for them, by time.monotonic; 0: it may not wait; None: it has not asked yet
     _deadline: float | None = None
+    #: has it been planned anew because the schema had changed?
+    _replans = False
 
     def __init__(
-        self, compiler: CachedCompiler, state: State, writes: Writes, result_type: Any, chunk_size: int
+        self, compiler: CachedCompiler, state: State, writes: Writes, result_type: Any, chunk_size: int, compiled: Any
     ) -> None:
+        """``compiled``: the text and its parameters."""
         self._compiler = compiler
         self._connection: Any = compiler.connection
         self._state = state
         self._writes = writes
         self._result_type = result_type
         self._chunk_size = chunk_size
+        self._compiled = compiled
         self._account = Account(state)
-        self._replans = False  # has it been planned anew because the schema had changed?
 
-    def run(self, sql: str, params: Any) -> Any:
-        compiled = (sql, params)
+    def run(self) -> Any:
         state = self._state
+        sql, params = self._compiled
         database = state.known()
         if database is None:
             # Nobody has told this process yet which database this is.
             self._connection.ensure_connection()
             database = state.known()
         if database is None:
-            return self._bypass(state.obstacle or reasons.NO_STORE, compiled)
+            return self._bypass(state.obstacle or reasons.NO_STORE)
         if not database.has_catalog and not self._load_catalog(database):
-            return self._bypass(reasons.SNAPSHOT, compiled)
+            return self._bypass(reasons.SNAPSHOT)
         plan, lengths = database.plan(sql, state.standpoint())
-        self._text = self._account.planned(plan, sql)
+        self._database, self._plan, self._text = database, plan, self._account.planned(plan, sql)
         reason = plan.obstacle or hindrance(self._connection, state, self._writes.transaction, database, plan)
         if reason is None and plan.worth is not None and plan.worth.rests and mode() is None:
             reason = reasons.NOT_WORTH
         if reason is not None:
-            return self._bypass(reason, compiled)
+            return self._bypass(reason)
         try:
             shape = shape_of(self._compiler, self._result_type)
-            name = keys.entry_name(state.prefix(database), plan.statement.digest + lengths, params, shape)
+            self._name = keys.entry_name(state.prefix(database), plan.statement.digest + lengths, params, shape)
         except keys.Unkeyable:
-            return self._bypass(reasons.PARAMETER, compiled)
+            return self._bypass(reasons.PARAMETER)
         if state.vendor == "postgresql" and params and read_clock(params):
-            return self._bypass(reasons.CLOCK, compiled)
-        return self._ask(database, plan, name, compiled)
+            return self._bypass(reasons.CLOCK)
+        return self._ask()
 
-    def _bypass(self, reason: str, compiled: Any) -> Any:
+    def _bypass(self, reason: str) -> Any:
         self._account.bypassed(reason)
         began = time.perf_counter()
         try:
-            return self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
+            return self._uncached()
         finally:
             query = time.perf_counter() - began
-            self._account.uncached(self._connection.__class__, reason, compiled, query)
+            self._account.uncached(self._connection.__class__, reason, self._compiled, query)
+
+    def _uncached(self) -> Any:
+        return self._compiler.read_uncached(self._compiled, self._result_type, self._chunk_size)
 
     def _load_catalog(self, database: Database) -> bool:
         """After a schema change. False if it cannot be read, or only in a snapshot that is older than the stamps."""
@@ -205,9 +215,10 @@ class Read:
 
     # With the cache ---------------------------------------------------------------------
 
-    def _ask(self, database: Database, plan: Plan, name: bytes, compiled: Any) -> Any:
+    def _ask(self) -> Any:
         # Not before: a query that goes to the database is checked there, and one that is known to be empty is allowed.
         self._connection.check_read()
+        database, plan, name = self._database, self._plan, self._name
         stamps, local = database.stamps, database.local
         kept = local.get(name)
         try:
@@ -229,97 +240,92 @@ class Read:
             # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
             current = True if found.vector is None else database.is_current(plan, found.epoch)
             if current is None:
-                return self._bypass(reasons.MARKED, compiled)
+                return self._bypass(reasons.MARKED)
             if not current:
-                return self._replanned(database, plan, compiled)
+                return self._replanned()
             if kept is not None:
                 if not kept.shared:
-                    self._share(database, name, kept)
-                fresh = list(kept.rows) if self._result_type == MULTI else kept.rows
-                return self._hit(database, plan, fresh, name, kept.vector, compiled)
+                    self._share(kept)
+                return self._hit(kept.rows, kept.vector)
         except StoreUnavailable:
-            return self._bypass(reasons.STORE_AWAY, compiled)
+            return self._bypass(reasons.STORE_AWAY)
         if found.data is not None:
             try:
                 result = rows.decode(found.data)
             except Unreadable:
-                self._damaged(database, name)
+                self._damaged()
             else:
                 keeping.copy(database, name, found, result)
-                fresh = list(result) if self._result_type == MULTI else result
-                return self._hit(database, plan, fresh, name, found.vector, compiled, read=len(found.data))
+                return self._hit(result, found.vector, read=len(found.data))
         elif found.damaged:
-            self._damaged(database, name)
+            self._damaged()
         if self._connection.connection is None:
             # The query needs a connection now, and that may begin with another session than the last one did.
             began = time.perf_counter()
             self._connection.ensure_connection()
             self._account.connecting = time.perf_counter() - began
-            return self.run(*compiled)
+            return self.run()
         self._account.missing(plan, found)
-        return self._miss(database, plan, name, found.vector, compiled)
+        return self._miss(found.vector)
 
-    def _replanned(self, database: Database, plan: Plan, compiled: Any) -> Any:
+    def _replanned(self) -> Any:
         """Somebody has changed the schema."""
         if self._replans:
             # Again, or the schema's slot holds no stamp: the next reader may have more luck.
-            return self._bypass(reasons.MARKED, compiled)
+            return self._bypass(reasons.MARKED)
         self._replans = True
-        database.forget_catalog(plan.catalog)
-        return self.run(*compiled)
+        self._database.forget_catalog(self._plan.catalog)
+        return self.run()
 
-    def _damaged(self, database: Database, name: bytes) -> None:
+    def _damaged(self) -> None:
+        database = self._database
         self._state.figures.damaged(self._text)
         more = database.damaged_told.due()
         if more is not None:
             relations = ", ".join(sorted(self._text.relations))
             logger.warning("a damaged entry was removed: a query of %s%s", relations, more)
         try:
-            database.stamps.forget(name)
+            database.stamps.forget(self._name)
         except StoreUnavailable:
             pass  # it is overwritten by the next result of this query
 
-    def _hit(
-        self,
-        database: Database,
-        plan: Plan,
-        result: Any,
-        name: bytes,
-        vector: bytes | None,
-        compiled: Any,
-        *,
-        read: int = 0,
-    ) -> Any:
-        self._account.hit(self._connection.__class__, compiled, read=read)
+    def _hit(self, kept: Any, vector: bytes | None, *, read: int = 0) -> Any:
+        """``kept``: flat rows, or one; this process may keep them too. ``read``: bytes that came from the store."""
+        many = self._result_type == MULTI
+        result = list(kept) if many else kept
+        self._account.hit(self._connection.__class__, self._compiled, read=read)
         if self._text.is_sampled:
             shape = shape_of(self._compiler, self._result_type)
-            self._state.figures.sample(self._text, name, compiled[0], compiled[1], shape)
-        if mode() is Mode.SHADOW or (database.config.shadow and mode() is None):
-            return self._hold(database, plan, result, vector, compiled)
-        shaped = [result] if self._result_type == MULTI else result
-        return self._compiler.hit(shaped, compiled, self._result_type, self._chunk_size)
+            sql, params = self._compiled
+            self._state.figures.sample(self._text, self._name, sql, params, shape)
+        if mode() is Mode.SHADOW or (self._database.config.shadow and mode() is None):
+            return self._hold(result, vector)
+        return self._compiler.hit([result] if many else result, self._compiled, self._result_type, self._chunk_size)
 
-    def _hold(self, database: Database, plan: Plan, cached: Any, vector: bytes | None, compiled: Any) -> Any:
+    def _hold(self, cached: Any, vector: bytes | None) -> Any:
         """Hold what would be served against what the database answers, which is returned. Raises StaleRead."""
-        live = self._writes.reading(lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size))
+        live = self._writes.reading(self._uncached)
         many = self._result_type == MULTI
         expected, answered = (cached, list(chain.from_iterable(live))) if many else ([cached], [live])
         kind = shadow.difference(expected, answered)
         if kind is None or (kind == shadow.ORDER and not self._compiler.query.order_by):
             return live
         try:
-            if vector is None or not database.still_holds(plan.slots, vector):
+            if vector is None or not self._database.still_holds(self._plan.slots, vector):
                 return live  # somebody has written meanwhile, or the level is one that allows for it
         except StoreUnavailable:
             return live
-        sql, params = compiled
+        sql, params = self._compiled
         return self._compiler.stale(
             shadow.found(kind, self._state.alias, sql, params, cached=expected, live=answered), live
         )
 
-    def _miss(self, database: Database, plan: Plan, name: bytes, vector: bytes | None, compiled: Any) -> Any:
+    # Without it ---------------------------------------------------------------------------
+
+    def _miss(self, vector: bytes | None) -> Any:
         if vector is None:
-            return self._query(database, plan, name, None, compiled, reasons.MARKED)
+            return self._query(None, reasons.MARKED)
+        database, plan = self._database, self._plan
         refused = None
         if self._writes.transaction.has_open_cursors:
             refused = reasons.OPEN_CURSOR
@@ -328,19 +334,19 @@ class Read:
         flights = database.flights
         # A result that will not be kept is nothing to wait for.
         if refused is not None or self._followed == MOST_FOLLOWED or not flights.pays(plan.statement.digest):
-            return self._query(database, plan, name, vector, compiled, refused)
+            return self._query(vector, refused)
         flight = flights.join(
-            name,
+            self._name,
             vector,
             plan.statement.digest,
             lambda: self._wait_until(flights.longest_wait),
-            lambda: database.stamps.has_news(name, plan.slots, vector),
+            lambda: database.stamps.has_news(self._name, plan.slots, vector),
         )
         if flight is None:
             self._followed += 1
-            return self.run(*compiled)
+            return self.run()
         try:
-            return self._query(database, plan, name, vector, compiled, None, flight)
+            return self._query(vector, None, flight)
         finally:
             flights.end(flight)
 
@@ -354,45 +360,32 @@ class Read:
                 self._account.begins_to_wait()
         return self._deadline
 
-    def _query(
-        self,
-        database: Database,
-        plan: Plan,
-        name: bytes,
-        vector: bytes | None,
-        compiled: Any,
-        refused: str | None,
-        flight: Flight | None = None,
-    ) -> Any:
+    def _query(self, vector: bytes | None, refused: str | None, flight: Flight | None = None) -> Any:
         """Run the query of a miss. ``refused``: why its result is not kept, if that is known."""
         account = self._account
         written = 0
         began = time.perf_counter()
-        result = self._writes.reading(
-            lambda: self._compiler.read_uncached(compiled, self._result_type, self._chunk_size)
-        )
+        result = self._writes.reading(self._uncached)
         took = time.perf_counter() - began + account.connecting
         if refused is None and vector is not None:
             at_once = account.connecting > 0 or (flight is not None and flight.claim is not None)
-            refused, written = self._keep(database, name, vector, result, took, at_once=at_once)
+            refused, written = self._keep(vector, result, took, at_once=at_once)
             if flight is not None:
                 flight.refused = refused
             else:
-                database.flights.learn(plan.statement.digest, took, refused)
+                self._database.flights.learn(self._plan.statement.digest, took, refused)
         sender = self._connection.__class__
-        account.missed(sender, compiled, vector=vector, query=took, refused=refused, written=written)
+        account.missed(sender, self._compiled, vector=vector, query=took, refused=refused, written=written)
         return result
 
-    def _keep(
-        self, database: Database, name: bytes, vector: bytes, result: Any, took: float, *, at_once: bool
-    ) -> Outcome:
+    def _keep(self, vector: bytes, result: Any, took: float, *, at_once: bool) -> Outcome:
         many = self._result_type == MULTI
         flat = list(chain.from_iterable(result)) if many else result
         number = len(flat) if many else 1
-        return keeping.keep(database, name, vector, flat, number, took=took, at_once=at_once)
+        return keeping.keep(self._database, self._name, vector, flat, number, took=took, at_once=at_once)
 
-    def _share(self, database: Database, name: bytes, kept: Kept) -> None:
-        outcome = keeping.share(database, name, kept)
+    def _share(self, kept: Kept) -> None:
+        outcome = keeping.share(self._database, self._name, kept)
         self._state.figures.shared(self._text, outcome.written, outcome.refused)
 
 

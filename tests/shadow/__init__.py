@@ -99,7 +99,7 @@ class Asked:
             with unseen(connection):
                 for key, (compiler, compiled, *rest) in list(self._reads.items()):
                     try:
-                        Read(compiler, connection.ormcache, connection.ormcache_writes, *rest).run(*compiled)
+                        Read(compiler, connection.ormcache, connection.ormcache_writes, *rest, compiled).run()
                     except StaleRead:
                         raise
                     except Exception:

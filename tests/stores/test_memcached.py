@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -466,11 +467,17 @@ def test_an_alias_that_is_no_memcached_is_refused(use_cache: Callable[..., str])
         MemcachedStore(use_cache(LOCMEM), TIMEOUT)
 
 
+def listens(path: Any) -> bool:
+    """The file is there a moment before that."""
+    with socket.socket(socket.AF_UNIX) as one:
+        return path.exists() and one.connect_ex(str(path)) == 0
+
+
 def test_a_unix_socket(use_cache: Callable[..., str], tmp_path: Any) -> None:
     program, path = find_program("memcached"), tmp_path / "socket"
     process = subprocess.Popen([str(program), "-s", str(path), "-u", "root"])
     try:
-        eventually(path.exists)
+        eventually(lambda: listens(path))
         for location in (f"unix:{path}", str(path)):
             store = MemcachedStore(use_cache(PYMEMCACHE, location), TIMEOUT)
             slot, old = name(), stamp()

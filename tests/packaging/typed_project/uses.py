@@ -10,7 +10,10 @@ from shop.models import Order
 
 import ormcache
 from ormcache import reasons, signals
+from ormcache.figures.report import Report
+from ormcache.insight.explanation import Explanation
 from ormcache.middleware import request_scope
+from ormcache.testing import CacheAssertions, Recorder, assert_hits, override_cache
 
 
 def ask() -> None:
@@ -20,6 +23,13 @@ def ask() -> None:
     assert_type(ormcache.stats(), dict[str, Any])
     assert_type(ormcache.stats("default"), dict[str, Any])
     assert_type(ormcache.left_alone(using="default"), list[dict[str, Any]])
+    report = ormcache.report("default")
+    assert_type(report, Report | None)
+    if report is not None:
+        assert_type(report.gain_seconds, float)
+    explanation = ormcache.explain(Order.objects.all(), using="default")
+    assert_type(explanation, Explanation)
+    assert_type(explanation.cached, bool)
     assert_type(reasons.DIRTY, str)
 
 
@@ -46,6 +56,19 @@ async def decorated() -> None:
     assert_type(await first(), Order | None)
 
 
+@override_cache("on")
+def tested() -> int:
+    with assert_hits(1, using="default") as recorder:
+        assert_type(recorder, Recorder)
+    return len(recorder.misses)
+
+
+class Tests(CacheAssertions):
+    def test(self) -> None:
+        with self.assertBypassed(reasons.DISABLED), override_cache("off"):
+            assert_type(tested(), int)
+
+
 def errors() -> str:
     try:
         ormcache.invalidate("nothing")
@@ -53,6 +76,8 @@ def errors() -> str:
         found: LookupError = error
         return str(found)
     except ormcache.StoreUnavailable as error:
+        return str(error)
+    except ormcache.NotCached as error:
         return str(error)
     except ormcache.WriteRefused as error:
         refused: OperationalError = error
