@@ -19,15 +19,20 @@ class Statements:
     def __init__(self, vendor: str, *, whole: bool) -> None:
         """``whole``: values may be shown too (``SHOW_PARAMETERS``)."""
         self._vendor = vendor
-        self._whole = whole
+        self.whole = whole
+        self._masked: dict[str, str] = {}  # one statement is the cause of many things
 
     def shown(self, sql: str) -> str:
-        return sql if self._whole else masked(sql, self._vendor)
+        if self.whole:
+            return sql
+        if sql not in self._masked:
+            self._masked[sql] = masked(sql, self._vendor)
+        return self._masked[sql]
 
     def error(self, text: str, sql: str, params: Iterable[Any] | None) -> str:
         """What a database said about a statement, which may quote values of it. One line of it."""
         line = text.strip().partition("\n")[0]
-        if self._whole:
+        if self.whole:
             return line
         values = {str(param) for param in params or ()} | set(_QUOTED.findall(sql))
         for value in sorted(filter(None, values), key=len, reverse=True):

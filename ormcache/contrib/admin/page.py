@@ -24,10 +24,9 @@ from ormcache.insight.advice import (
 )
 from ormcache.insight.meanings import MEANINGS
 from ormcache.insight.overview import Overview
-from ormcache.insight.statements import short
+from ormcache.insight.statements import Statements, short
 from ormcache.publishing import params_of
 from ormcache.rows import Unreadable
-from ormcache.sql import masked
 
 #: What one page shows of each; the rest is for ``manage.py ormcache``
 MOST_QUERIES, MOST_RELATIONS, MOST_EVENTS, MOST_ADVICE, MOST_OUTAGES, MOST_PROCESSES = 20, 40, 15, 12, 10, 40
@@ -137,7 +136,7 @@ def page_of(overview: Overview, order: str) -> Page:
     if report is None or database is None:
         return Page(overview, None, state, headline, 0, (), (), (), (), (), (), 0)
     facts = facts_of(database)
-    shown = _Shown(database.vendor, database.config.show_parameters)
+    shown = _Shown(Statements(database.vendor, whole=database.config.show_parameters))
     relations = _relations(report)
     return Page(
         overview,
@@ -180,19 +179,11 @@ WARMING_UP = 1000
 
 
 class _Shown:
-    """Statements as they may be shown."""
+    """Statements and judgements as they may be shown."""
 
-    def __init__(self, vendor: str, everything: bool) -> None:
-        self._vendor = vendor
-        self.everything = everything
-        self._masked: dict[str, str] = {}  # the same write is the cause of many events
-
-    def sql(self, text: str) -> str:
-        if self.everything:
-            return text
-        if text not in self._masked:
-            self._masked[text] = masked(text, self._vendor)
-        return self._masked[text]
+    def __init__(self, statements: Statements) -> None:
+        self._whole = statements.whole
+        self.sql = statements.shown
 
     def judged(self, advice: Advice) -> Judged:
         tone = TONES.get(advice.verdict, "quiet")
@@ -200,7 +191,7 @@ class _Shown:
         return Judged(advice, sql, short(sql), tone if tone == "good" or advice.remedy else "quiet")
 
     def params(self, samples: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-        if not self.everything:
+        if not self._whole:
             return ()
         found = []
         for sample in sorted(samples, key=lambda sample: -int(str(sample["seen"])))[:3]:
