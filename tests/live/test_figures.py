@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.test import override_settings
 
 import ormcache
 from ormcache import publishing, reasons
-from ormcache.figures import Miss, Tally, Text, figures_of
+from ormcache.figures import Miss, Tally, Text, all_figures, figures_of
 from ormcache.figures.report import Report
 from ormcache.publishing import Publisher, params_of, publisher
 from ormcache.stores.base import StoreUnavailable
@@ -34,9 +34,10 @@ def _fresh() -> None:
 
 def begin() -> None:
     """Nothing was counted by this process, or told."""
-    figures_of("default").__init__("default")
+    for figures in all_figures():
+        figures.__init__(figures.alias)
     publisher.__init__()
-    connection.close()
+    connections.close_all()
 
 
 @pytest.fixture(params=[2**20, 0], ids=["in memory", "in the store"])
