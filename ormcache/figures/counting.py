@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ormcache.catalog import SCHEMA
 from ormcache.figures.caller import caller
-from ormcache.figures.tally import Tally, saved_seconds, total_of
+from ormcache.figures.tally import Tally, total_of
 from ormcache.figures.text import Text
 from ormcache.planning import Plan
 from ormcache.sql import collapsed
@@ -82,6 +82,8 @@ class Figures:
         self._unplanned = Tally()  # bypasses before the text was known
         self._written: dict[str, Written] = {}
         self._retired: dict[str, int] = {}  # relation → results that its writes have retired
+        self._leaving: list[Text] = []  # have made room since savings were last asked for
+        self._valuing = threading.Lock()  # guards the next one, and how many hits of each text are in it
         self._saved = 0.0
         self._outages = 0
         #: (kind, relations, cause) → how often, and when last; the latest at the end. Not one by one: a table that is
@@ -107,6 +109,7 @@ class Figures:
         least = sorted((key for key in texts if texts[key] is not newest), key=lambda key: texts[key].tally.reads)
         for key in least[:LEAVING]:
             text = texts.pop(key)
+            self._leaving.append(text)
             self._gone_together.add(text.tally)
             for relation in text.relations:
                 self._gone.setdefault(relation, Tally()).add(text.tally)
@@ -273,15 +276,15 @@ class Figures:
             return self._retired.copy()
 
     def saved_seconds(self) -> float:
-        """What the hits would have taken the database: an estimate, by the means of executions, that never falls.
+        """What the hits would have taken the database: an estimate that never falls.
 
-        A mean does fall when a query has become quicker; what was said to be saved stays said.
+        Hits count by what the query's mean was when this was asked after them; they are asked for every few seconds.
         """
         with self._lock:
-            tallies = [text.tally for text in self._texts.values()]
-        saved = saved_seconds(tallies, self.total())
-        with self._lock:
-            self._saved = max(self._saved, saved)
+            texts = [*self._texts.values(), *self._leaving]
+            self._leaving = []
+        with self._valuing:
+            self._saved += sum(text.valued() for text in texts)
             return self._saved
 
     def outages(self, met: int) -> int:

@@ -38,7 +38,16 @@ class Text:
     caller: str | None  # "path:line" that asked first
     tally: Tally = field(default_factory=Tally)
     samples: dict[bytes, Sample] = field(default_factory=dict)  # by entry
+    valued_hits: int = 0  # of its hits, those whose saving was counted
     moment: bool = False  # is one of its parameters the present moment, so that no two executions are alike?
+
+    def valued(self) -> float:
+        """Seconds that the hits since the last call have saved the database; 0 as long as it is not known what it takes."""
+        hits, mean = self.tally.hits, self.tally.mean_query_seconds
+        if mean is None:
+            return 0.0
+        new, self.valued_hits = hits - self.valued_hits, hits
+        return new * mean
 
     def copy(self) -> Text:
         samples = {name: replace(sample) for name, sample in self.samples.copy().items()}

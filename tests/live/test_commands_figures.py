@@ -277,11 +277,21 @@ def test_stats_tells_of_everything():
     }
 
 
+#: Where the tests themselves run in the background, Ctrl-C is ignored, and children inherit that.
+LISTENING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+
+
 @contextlib.contextmanager
 def watched(*args: str, **more: Any) -> Iterator[subprocess.Popen[str]]:
     """``stats --watch`` in a process of its own, until Ctrl-C: which is no failure."""
-    command = program("stats", "--watch", "0.1", "--using", "default", *args)
-    with subprocess.Popen(command, env=environment() | {"TERM": "xterm", "COLUMNS": "80"}, **more) as process:
+    command = [sys.executable, "-c", LISTENING, "ormcache", "stats", "--watch", "0.1", "--using", "default", *args]
+    more["env"] = environment() | {"TERM": "xterm", "COLUMNS": "80"}
+    with subprocess.Popen(command, **more) as process:
         try:
             yield process
             process.send_signal(signal.SIGINT)
@@ -322,7 +332,8 @@ def test_watch_draws_over_again(other_process):
         other_process(WORK)
         until("reads      14: ")
     with contextlib.suppress(OSError):  # it is closed
-        shown += os.read(ours, 65536).decode()
+        while rest := os.read(ours, 65536):
+            shown += rest.decode()
     os.close(ours)
     assert "Traceback" not in shown
     assert "\x1b[1A" in shown  # up again

@@ -84,6 +84,27 @@ def test_nothing_is_lost_when_texts_make_room(monkeypatch: pytest.MonkeyPatch):
     assert figures.relations()["t"].hits == 55
 
 
+def test_savings_are_what_hits_would_have_taken_at_the_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(counting, "MOST_TEXTS", 2)
+    monkeypatch.setattr(counting, "LEAVING", 1)
+    figures = Figures("default")
+    text = figures.text(plan("a", "t"), "SELECT")
+    figures.hit(text, 0.0, read=0, waited=False)
+    assert figures.saved_seconds() == 0  # nobody knows yet what it takes
+    missed(figures, text, query=8.0)
+    assert figures.saved_seconds() == 8
+    assert figures.saved_seconds() == 8
+    missed(figures, text, query=2.0)
+    assert figures.saved_seconds() == 8
+    figures.hit(text, 0.0, read=0, waited=False)
+    for name in ("b", "c", "d"):  # it makes room, and is not forgotten
+        other = figures.text(plan(name, "t"), "SELECT")
+        for _ in range(9):
+            figures.hit(other, 0.0, read=0, waited=False)
+    assert text.digest not in {one.digest for one in figures.texts()}
+    assert figures.saved_seconds() == 8 + 5
+
+
 def test_one_text_of_two_tenants_is_two():
     figures = Figures("default")
     figures.hit(figures.text(plan("a", "one.t"), "SELECT"), 1.0, read=0, waited=False)
