@@ -42,7 +42,7 @@ class Text:
     moment: bool = False  # is one of its parameters the present moment, so that no two executions are alike?
 
     def valued(self) -> float:
-        """Seconds that the hits since the last call have saved the database; 0 as long as it is not known what it takes."""
+        """Seconds that hits have saved the database since the last call; 0 as long as it is not known what it takes."""
         hits, mean = self.tally.hits, self.tally.mean_query_seconds
         if mean is None:
             return 0.0
