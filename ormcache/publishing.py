@@ -40,6 +40,8 @@ logger = logging.getLogger("ormcache")
 
 #: Figures stay in the store for so many seconds after their process has last told them, and as long as there is room
 RETENTION = 24 * 3600.0
+#: Seconds that a fork waits for the thread to end, which may be telling the store something
+LONGEST_REST = 2.0
 #: What has not changed is told again after so many seconds: the store may have evicted it
 AGAIN = 1800.0
 #: Processes in the list; then those that told the longest ago leave
@@ -61,6 +63,7 @@ class Publisher:
         self._lock = threading.Lock()  # guards the two below; never held while the store is asked
         self._homes: dict[str, tuple[Figures, Database]] = {}
         self._thread: threading.Thread | None = None
+        self._ending = threading.Event()  # of that thread
         self._telling = threading.Lock()  # guards the two below
         self._histories: dict[str, History] = {}
         #: alias → when its figures were told last, by time.monotonic, and their totals
@@ -74,7 +77,9 @@ class Publisher:
         with self._lock:
             self._homes[figures.alias] = (figures, database)
             if self._thread is None and database.config.figures_interval:
-                self._thread = threading.Thread(target=self._work, name="ormcache-figures", daemon=True)
+                self._ending = threading.Event()
+                arguments = (self._ending,)
+                self._thread = threading.Thread(target=self._work, args=arguments, name="ormcache-figures", daemon=True)
                 self._thread.start()
 
     def homes(self) -> list[tuple[Figures, Database]]:
@@ -82,11 +87,22 @@ class Publisher:
         with self._lock:
             return list(self._homes.values())
 
-    def _work(self) -> None:
+    def rest(self) -> None:
+        """End the thread; the next connection begins another one.
+
+        Before a fork: Python warns of one in a process with several threads, which some make an error of.
+        """
+        with self._lock:
+            thread, self._thread = self._thread, None
+        self._ending.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(LONGEST_REST)
+
+    def _work(self, ending: threading.Event) -> None:
         failed = False
-        pause = threading.Event()  # never set: a sleep that no test's frozen clock stops
         while interval := self._interval():
-            pause.wait(interval)
+            if ending.wait(interval):
+                return
             try:
                 self.publish()
             except Exception:
@@ -144,7 +160,7 @@ def _begin_in_child() -> None:
 
 #: The one of this process
 publisher = Publisher()
-os.register_at_fork(after_in_child=_begin_in_child)
+os.register_at_fork(before=publisher.rest, after_in_child=_begin_in_child)
 atexit.register(publisher.publish)
 
 

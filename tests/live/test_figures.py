@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import Any
 
@@ -414,3 +415,27 @@ def test_the_thread_ends_where_nothing_is_to_be_told(configure):
     thread.join(30)
     assert not thread.is_alive()
     assert publisher._thread is None
+
+
+def fork_and_go_on() -> list[Any]:
+    """For another process: are there threads that tell figures before a fork, right after it, and later?"""
+
+    def threads() -> int:
+        return [thread.name for thread in threading.enumerate()].count("ormcache-figures")
+
+    authors()
+    found = [threads()]
+    child = os.fork()
+    if not child:
+        os._exit(threads())
+    found.append(threads())
+    connections.close_all()
+    connection.ensure_connection()
+    authors()
+    return [*found, threads(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), total().reads]
+
+
+def test_a_fork_finds_no_thread(configure, other_process):
+    configure(FIGURES_INTERVAL=3600)
+
+    assert other_process("tests.live.test_figures.fork_and_go_on") == [1, 0, 1, 0, 2]

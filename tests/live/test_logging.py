@@ -130,7 +130,7 @@ def test_an_outage(store, server, log):
 
 def _asks_the_store() -> bool:
     Author.objects.count()
-    return connection.ormcache.database.stamps.store.available
+    return connection.ormcache.database.stamps.store.answers
 
 
 def test_refused_writes(store, server, log, configure):
