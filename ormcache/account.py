@@ -35,7 +35,7 @@ class Account:
         self._text = text = self._state.figures.text(plan, sql)
         return text
 
-    def found_outdated(self, plan: Plan, before: bytes | None, found: Found, *, expired: bool) -> None:
+    def found_outdated(self, before: bytes | None, found: Found, *, expired: bool) -> None:
         """There was a result that was kept under the vector ``before`` (None: that is not known)."""
         self.retired = True
         place = None if before is None or found.vector is None else changed(before, found.vector)
@@ -43,16 +43,16 @@ class Account:
             self._cause = Miss.LOST
         elif place is not None:
             self._cause = Miss.RETIRED
-            self._by = EPOCH if place == 0 else sorted(plan.relations)[place - 1]
+            self._by = EPOCH if place == 0 else sorted(self._plan.relations)[place - 1]
         elif expired:
             self._cause = Miss.EXPIRED
         else:
             self._cause = Miss.RETIRED  # by a change of the schema, or of the settings
 
-    def missing(self, plan: Plan, found: Found) -> None:
+    def missing(self, found: Found) -> None:
         """The store had nothing to serve."""
         if found.retired:
-            self.found_outdated(plan, found.before, found, expired=found.expires is not None)
+            self.found_outdated(found.before, found, expired=found.expires is not None)
 
     def begins_to_wait(self) -> None:
         self.waits = True

@@ -94,7 +94,7 @@ class Publisher:
         """
         with self._lock:
             thread, self._thread = self._thread, None
-        self._ending.set()
+            self._ending.set()  # inside: the next thread has an event of its own
         if thread is not None and thread is not threading.current_thread():
             thread.join(LONGEST_REST)
 
@@ -229,7 +229,8 @@ def _listed(store: Any, identity: str) -> dict[str, int]:
 
 
 def _name(identity: str, process: str = "") -> bytes:
-    return digest(b"figures", FORMAT, identity.encode(), process.encode())
+    """Projects with different keys cannot read each other's list, and must not write over it."""
+    return digest(b"figures", FORMAT, identity.encode(), process.encode(), _key())
 
 
 def _sealed(name: bytes, told: Mapping[str, Any]) -> bytes:

@@ -235,7 +235,7 @@ class Read:
                 # What this process has not shared, nobody else is likely to have shared since it was retired.
                 if found.vector is not None and kept.shared:
                     found = stamps.look_up(name, plan.slots)
-                self._account.found_outdated(plan, kept.vector, found, expired=kept.expired())
+                self._account.found_outdated(kept.vector, found, expired=kept.expired())
                 kept = None
             # While the epoch is marked nothing is a hit and nothing is kept, whatever the catalog says.
             current = True if found.vector is None else database.is_current(plan, found.epoch)
@@ -265,7 +265,7 @@ class Read:
             self._connection.ensure_connection()
             self._account.connecting = time.perf_counter() - began
             return self.run()
-        self._account.missing(plan, found)
+        self._account.missing(found)
         return self._miss(found.vector)
 
     def _replanned(self) -> Any:

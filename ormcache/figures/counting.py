@@ -49,7 +49,7 @@ class Writing:
     writes: int = 0  # commits and statements that were told to the store
     untold: int = 0  # of those: the store could not be told at once
     seconds: float = 0.0  # that marking and settling took
-    marks: int = 0
+    marks: int = 0  # of the writes: their relations were marked before
 
 
 class Event(NamedTuple):
@@ -316,6 +316,8 @@ class Figures:
             "missed": total.missed,
             "retired_by": total.retired_by,
             "writes": writing.writes,
+            "marked_writes": writing.marks,
+            "untold_writes": writing.untold,
             "hit_seconds": total.hit_seconds,
             "miss_seconds": total.miss_seconds,
             "write_seconds": writing.seconds,

@@ -122,7 +122,7 @@ def totals_of(figures: Figures) -> tuple[float, ...]:
     )
 
 
-def told_of(figures: Figures, most_texts: int = MOST_TOLD) -> dict[str, Any]:
+def told_of(figures: Figures) -> dict[str, Any]:
     """One process's figures as JSON takes them, but for what only :mod:`ormcache.publishing` knows."""
     relations = figures.relations()
     written = figures.written()

@@ -15,7 +15,10 @@ MOST_SAMPLES = 8
 SAMPLING = 16
 #: Every so many misses of a text that has never hit, its parameters are looked at
 SUSPICIOUS = 8
-NOW = datetime.timedelta(hours=1)  # how far from the clock a moment of now is
+NOW = datetime.timedelta(hours=1)  # how far from the clock a moment of now is ...
+NOW_SOMEWHERE = datetime.timedelta(hours=15)  # ... and one without a zone: it may be any hour of the day
+#: SQLite and MySQL get moments as texts: "2026-01-31 12:00:00.123456"
+LENGTH_TO_MICROSECONDS = 26
 
 
 @dataclass(slots=True)
@@ -88,8 +91,7 @@ def has_present_moment(params: Iterable[Any]) -> bool:
         if isinstance(param, datetime.datetime) and param.microsecond:
             now = datetime.datetime.now(param.tzinfo or datetime.UTC)
             moment = param if param.tzinfo is not None else param.replace(tzinfo=datetime.UTC)
-            # Without a zone it is in the server's or the project's: any hour of the day may be meant.
-            if abs(now - moment) <= (NOW if param.tzinfo is not None else datetime.timedelta(hours=15)):
+            if abs(now - moment) <= (NOW if param.tzinfo is not None else NOW_SOMEWHERE):
                 return True
         elif isinstance(param, (list, tuple)) and has_present_moment(param):
             return True
@@ -101,7 +103,3 @@ def has_present_moment(params: Iterable[Any]) -> bool:
             if has_present_moment([parsed]):
                 return True
     return False
-
-
-#: SQLite and MySQL get moments as texts: "2026-01-31 12:00:00.123456"
-LENGTH_TO_MICROSECONDS = 26

@@ -326,6 +326,9 @@ def test_what_another_project_has_written_is_not_read(configure, other_process):
         found = report()
         assert found.total.reads == 1
         assert found.texts[0].tally.reads == 1
+        publisher.publish()  # which must not write over what the first one has listed
+    connection.close()
+    assert report().total.reads == 4
 
 
 def test_fewer_texts_where_there_is_little_room(configure, monkeypatch, other_process):
