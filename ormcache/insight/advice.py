@@ -16,6 +16,7 @@ from ormcache.database import Database
 from ormcache.figures import Miss, Tally
 from ormcache.figures.report import RelationReport, Report, TextReport
 from ormcache.insight.meanings import MEANINGS
+from ormcache.insight.quantities import count, duration, percent
 from ormcache.sql import analyse
 
 #: Times that the cache was asked before a hit rate is judged: from fewer it may be ten per cent off by chance
@@ -372,9 +373,6 @@ def on_database(report: Report) -> list[Advice]:
     return found
 
 
-# Words --------------------------------------------------------------------------------
-
-
 def remedy_of(reason: str) -> str:
     """What one can do about a reason, as a sentence."""
     remedy = MEANINGS[reason].remedy
@@ -384,33 +382,3 @@ def remedy_of(reason: str) -> str:
 def most(counted: Mapping[str, int]) -> tuple[str, int]:
     """The most frequent one, and how often; ``("", 0)`` of none."""
     return max(counted.items(), key=lambda item: item[1], default=("", 0))
-
-
-def count(number: float, one: str, many: str | None = None) -> str:
-    return f"{number:,.0f} {one if number == 1 else many or one + 's'}"
-
-
-def percent(share: float) -> str:
-    """``share`` of 1. What is not quite all is not rounded to all."""
-    rounded = f"{share * 100:.3g}"
-    return ("99.9" if rounded == "100" and share < 1 else rounded) + " %"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that people would use."""
-    sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
-    if seconds == 0:
-        return "0 s"
-    if seconds < 0.0009995:
-        return f"{sign}{seconds * 1e6:.3g} µs"
-    if seconds < 0.9995:
-        return f"{sign}{seconds * 1e3:.3g} ms"
-    if seconds < 59.95:
-        return f"{sign}{seconds:.3g} s"
-    seconds = round(seconds)
-    for unit, longer, below in (("min", 60, "s"), ("h", 3600, "min"), ("d", 86_400, "h")):
-        shorter = {"s": 1, "min": 60, "h": 3600}[below]
-        if seconds < longer * {"min": 60, "h": 24, "d": 10**9}[unit]:
-            whole, rest = divmod(seconds, longer)
-            return f"{sign}{whole:,} {unit}" + (f" {rest // shorter} {below}" if rest // shorter else "")
-    raise AssertionError  # pragma: no cover  # the last unit has no end

@@ -20,12 +20,11 @@ from ormcache.insight.advice import (
     Facts,
     Verdict,
     advice_on,
-    duration,
     on_query,
     on_relation,
-    percent,
     remedy_of,
 )
+from ormcache.insight.quantities import duration, percent
 
 FACTS = Facts(
     excludes=lambda relation: relation == "session",

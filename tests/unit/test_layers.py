@@ -72,8 +72,8 @@ cursors
 connection
 
 # insight: what is going on, computed for people
-insight  insight.plain  insight.meanings  insight.outcomes  insight.wording  insight.explanation  insight.aliases
-insight.verdicts
+insight  insight.plain  insight.quantities  insight.meanings  insight.outcomes  insight.wording  insight.explanation
+insight.aliases  insight.verdicts
 insight.statements
 insight.explaining  insight.metrics  insight.advice
 insight.readings  insight.overview  insight.gathering

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ormcache.contrib.admin.drawing import Axis, Chart, curve, even, highest_of, per_minute
 from ormcache.figures.history import Point
 from ormcache.figures.report import Report
-from ormcache.insight.advice import count, duration, percent
+from ormcache.insight.quantities import count, duration, percent
 
 
 def charts_of(report: Report) -> tuple[Chart, ...]:

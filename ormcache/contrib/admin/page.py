@@ -10,20 +10,10 @@ from ormcache.contrib.admin.charts import charts_of
 from ormcache.contrib.admin.drawing import Chart
 from ormcache.figures import Event, Miss
 from ormcache.figures.report import RelationReport, Report, TextReport
-from ormcache.insight.advice import (
-    Advice,
-    Facts,
-    Verdict,
-    advice_on,
-    count,
-    duration,
-    facts_of,
-    on_query,
-    on_relation,
-    percent,
-)
+from ormcache.insight.advice import Advice, Facts, Verdict, advice_on, facts_of, on_query, on_relation
 from ormcache.insight.meanings import MEANINGS
 from ormcache.insight.overview import Overview
+from ormcache.insight.quantities import count, duration, percent
 from ormcache.insight.statements import Statements, short
 from ormcache.publishing import params_of
 from ormcache.rows import Unreadable

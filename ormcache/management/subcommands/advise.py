@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ormcache.figures.report import Report
-from ormcache.insight.advice import count, duration
 from ormcache.insight.advising import Advised, Snippet, advised_on
 from ormcache.insight.gathering import Known
 from ormcache.insight.plain import plain
+from ormcache.insight.quantities import count, duration
 from ormcache.insight.statements import short
 from ormcache.insight.statistics import moment
 from ormcache.insight.wording import relation_named

@@ -124,7 +124,7 @@ def _readable(subject: Any, alias: str) -> Any:
         return subject
     if not subject.strip():
         raise CommandError("The SQL is empty.")
-    statement = analyse(subject, connections[alias].ormcache.vendor)  # type: ignore[attr-defined]
+    statement = analyse(subject, connections[alias].ormcache.vendor)  # type: ignore[attr-defined]  # it is one of ours
     if statement.effect is Effect.OPAQUE and not statement.names and not statement.calls:
         raise CommandError(
             f"This SQL cannot be read to its end ({_shortened(subject)}): look for a quote, a bracket or a comment "

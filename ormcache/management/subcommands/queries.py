@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ormcache.insight.advice import count, duration, percent
 from ormcache.insight.listing import ORDERS, Query, queries_of
+from ormcache.insight.quantities import count, duration, percent
 from ormcache.insight.statements import short
 from ormcache.insight.wording import relation_named
 from ormcache.management.common import add_json, add_using, gather, number

@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ormcache.insight.advice import count, duration, percent
 from ormcache.insight.plain import plain
+from ormcache.insight.quantities import count, duration, percent
 from ormcache.insight.statistics import Change, Process, Statistics, statistics_of
 from ormcache.insight.wording import relation_named
 from ormcache.management.common import Gathered, add_json, add_using, gather, number

@@ -10,8 +10,8 @@ from typing import Any
 from rich.table import Table as Drawing
 from rich.text import Text
 
-from ormcache.insight.advice import percent
 from ormcache.insight.listing import SORTS, Table, tables_of
+from ormcache.insight.quantities import percent
 from ormcache.insight.statements import short
 from ormcache.insight.wording import relation_named
 from ormcache.management.common import add_json, add_using, gather, number

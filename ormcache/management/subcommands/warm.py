@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from ormcache.insight.advice import count, duration
 from ormcache.insight.gathering import Known
+from ormcache.insight.quantities import count, duration
 from ormcache.insight.statements import short
 from ormcache.management.common import add_json, add_using, gather, number, reaching
 from ormcache.management.output import Output

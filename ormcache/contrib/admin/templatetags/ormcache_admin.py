@@ -7,16 +7,16 @@ import datetime
 from django import template
 from django.utils import timezone
 
-from ormcache.insight import advice
+from ormcache.insight import quantities
 
 register = template.Library()
-register.filter("duration", advice.duration)
+register.filter("duration", quantities.duration)
 
 
 @register.filter
 def share(value: float | None) -> str:
     """A part of 1, as per cent."""
-    return "\N{EN DASH}" if value is None else advice.percent(value)
+    return "\N{EN DASH}" if value is None else quantities.percent(value)
 
 
 @register.filter
@@ -33,7 +33,7 @@ def local(seconds: float) -> datetime.datetime:
 @register.filter
 def ago(seconds: float, now: float) -> str:
     """How long before ``now`` a moment was, in one unit."""
-    return advice.duration(max(float(round(now - seconds)), 0.0)).partition(" ")[0] + _unit(max(now - seconds, 0.0))
+    return quantities.duration(max(float(round(now - seconds)), 0.0)).partition(" ")[0] + _unit(max(now - seconds, 0.0))
 
 
 def _unit(seconds: float) -> str:
