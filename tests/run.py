@@ -1,8 +1,8 @@
 """Runs all tests, part by part, and prints the closing line of each at the end.
 
 ``python tests/run.py [--parts NAME ...] --pythons FULL [QUICK ...]``: interpreters whose environments have ormcache and
-its test dependencies. The first one runs everything, the others everything that is not slow. What comes after ``--``
-goes to pytest.
+its test dependencies. The first one runs everything, the others everything that is not slow. They run beside each
+other, each with servers of its own; a part is one pytest process. What comes after ``--`` goes to pytest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,17 +36,42 @@ VERSIONS = "import platform, django; print(f'Python {platform.python_version()},
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def run_part(python: str, arguments: list[str]) -> tuple[int, str]:
-    """Run pytest, show its output as it comes, and return its exit status and its closing line."""
-    closing = "no output"
+class Result(NamedTuple):
+    status: int  # pytest's exit status
+    title: str
+    closing: str  # pytest's last line
+    failures: list[str]  # its lines about tests that failed
+
+
+def run_part(python: str, title: str, arguments: list[str], prefix: str) -> Result:
+    """Run pytest, and show its output as it comes."""
+    closing, failures = "no output", []
     with subprocess.Popen(
         [python, "-m", "pytest", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            print(line, end="", flush=True)
-            closing = COLOUR.sub("", line).strip().strip("= ") or closing
-    return process.returncode, closing
+            print(f"{prefix}{line}", end="", flush=True)
+            plain = COLOUR.sub("", line).strip()
+            closing = plain.strip("= ") or closing
+            if plain.startswith(("FAILED ", "ERROR ")):
+                failures.append(plain)
+    return Result(process.returncode, title, closing, failures)
+
+
+def run_parts(python: str, parts: list[str], extra: list[str], *, full: bool, alone: bool) -> list[Result]:
+    """Run these parts on one interpreter, one after the other. Not ``alone``: each line says on which."""
+    versions = subprocess.run([python, "-c", VERSIONS], capture_output=True, text=True, check=True).stdout.strip()
+    prefix = "" if alone else f"{versions.split(',')[0].removeprefix('Python ')} | "
+    results = []
+    for part in parts:
+        if part in ONCE and not full:
+            continue
+        title = f"{versions}: {part}"
+        print(f"{prefix}\n{prefix}##### {title}", flush=True)
+        chosen = [*PARTS[part], *([] if full else ["-m", "not slow"]), *extra]
+        results.append(run_part(python, title, chosen, prefix))
+    return results
 
 
 def main() -> int:
@@ -56,24 +83,23 @@ def main() -> int:
     asked = parser.parse_args(arguments[:split])
     extra = arguments[split + 1 :]
     started = time.monotonic()
-    results = []
-    for python in asked.pythons:
-        versions = subprocess.run([python, "-c", VERSIONS], capture_output=True, text=True, check=True).stdout.strip()
-        first = python == asked.pythons[0]
-        for part in asked.parts:
-            if part in ONCE and not first:
-                continue
-            title = f"{versions}: {part}"
-            print(f"\n##### {title}", flush=True)
-            status, closing = run_part(python, [*PARTS[part], *([] if first else ["-m", "not slow"]), *extra])
-            results.append((status, title, closing))
+    alone = len(asked.pythons) == 1
+    with ThreadPoolExecutor(len(asked.pythons)) as pool:
+        running = [
+            pool.submit(run_parts, python, asked.parts, extra, full=number == 0, alone=alone)
+            for number, python in enumerate(asked.pythons)
+        ]
+        results = [result for one in running for result in one.result()]
 
     print(f"\n##### All parts, {time.monotonic() - started:.0f} s")
     passed = {0, NONE_SELECTED} if extra else {0}
-    width = max(len(title) for _, title, _ in results)
-    for status, title, closing in results:
-        print(f"{'FAILED' if status not in passed else 'ok':6}  {title:{width}}  {closing}")
-    return 0 if all(status in passed for status, _, _ in results) and any(not status for status, _, _ in results) else 1
+    width = max(len(result.title) for result in results)
+    for result in results:
+        print(f"{'FAILED' if result.status not in passed else 'ok':6}  {result.title:{width}}  {result.closing}")
+        for failure in result.failures:
+            print(f"        {failure}")
+    statuses = {result.status for result in results}
+    return 0 if statuses <= passed and 0 in statuses else 1
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ from ormcache.insight.listing import ORDERS, SORTS
 from ormcache.management import watching
 from ormcache.publishing import publisher
 from ormcache.stores.base import Outage
+from tests.live.calls import count_anew
 from tests.live.reading import execute
 from tests.live.test_commands import STORES, Terminal, error_of, run, run_json
-from tests.live.test_figures import begin
 from tests.process import ROOT
 from tests.shop.models import Author, Book, Genre
 
@@ -46,7 +46,7 @@ each_store = pytest.mark.parametrize("given", [STORES["embedded"], STORES["redis
 def telling(configure) -> None:
     """Processes tell their figures, by hand and at their end; this one has counted nothing."""
     configure(FIGURES_INTERVAL=3600)
-    begin()
+    count_anew()
 
 
 def meet() -> None:

@@ -15,11 +15,12 @@ from django.test import override_settings
 
 import ormcache
 from ormcache import publishing, reasons
-from ormcache.figures import Miss, Tally, Text, all_figures, figures_of
+from ormcache.figures import Miss, Tally, Text, figures_of
 from ormcache.figures.report import Report
 from ormcache.publishing import Publisher, params_of, publisher
 from ormcache.stores.base import StoreUnavailable
 from tests.live.actors import Actor, points
+from tests.live.calls import count_anew
 from tests.live.reading import execute, not_on_sqlite
 from tests.live.test_stores_end_to_end import SHARED, STORES
 from tests.shop.models import Author, Book
@@ -29,16 +30,8 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    begin()
+    count_anew()
     Author.objects.using("plain").create(name="Ann")
-
-
-def begin() -> None:
-    """Nothing was counted by this process, or told."""
-    for figures in all_figures():
-        figures.__init__(figures.alias)
-    publisher.__init__()
-    connections.close_all()
 
 
 @pytest.fixture(params=[2**20, 0], ids=["in memory", "in the store"])
@@ -205,7 +198,7 @@ def test_other_causes(ddl):
     kinds = [(event.kind, event.cause.split(" (")[0]) for event in figures_of("default").events()]
 
     assert ("invalidation", "ormcache.invalidate()") in kinds
-    begin()
+    count_anew()
     execute("CREATE TABLE shop_newer (id int)")
     execute("DROP TABLE shop_newer")
     events = figures_of("default").events()
@@ -338,7 +331,7 @@ def test_fewer_texts_where_there_is_little_room(configure, monkeypatch, other_pr
         list(Author.objects.extra(select={f"column_{number:x}{os.urandom(8).hex()}": "1"}))
     publisher.publish()
     told = figures_of("default").total()
-    begin()
+    count_anew()
     authors()
     found = report()
 

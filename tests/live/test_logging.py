@@ -19,7 +19,7 @@ import ormcache
 from ormcache import state, worth
 from ormcache.publishing import Publisher, publisher
 from ormcache.seldom import PAUSE, Seldom
-from tests.live.calls import eventually
+from tests.live.calls import count_anew, eventually
 from tests.shop.models import Author, Genre
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +145,7 @@ def test_refused_writes(store, server, log, configure):
 
 
 def test_damaged_entries(store, log, caplog):
+    count_anew()
     for _ in range(3):
         Author.objects.count()
         for key in store.keys("ormcache:*:e*") or store.keys("ormcache:*"):
@@ -152,6 +153,13 @@ def test_damaged_entries(store, log, caplog):
             if len(value) > 16:
                 store.set(key, value[:-1] + bytes([value[-1] ^ 1]))
         Author.objects.count()
+    counted = ormcache.stats("default")
+    assert {key: counted[key] for key in ("damaged", "kept", "bypassed", "refused")} == {
+        "damaged": 3,
+        "kept": 4,
+        "bypassed": {},
+        "refused": {},
+    }
     assert log() == [DAMAGED]
     assert "shop_author" in caplog.messages[-1]
 

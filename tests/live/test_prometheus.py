@@ -20,7 +20,7 @@ from ormcache.insight.metrics import METRICS, Kind, Of
 from ormcache.insight.readings import OTHERS, bounded, readings_here
 from ormcache.planning import blind_plan
 from ormcache.publishing import heard, publisher
-from tests.live.calls import names, run
+from tests.live.calls import count_anew, names, run
 from tests.metrics import be_busy, labels_of, scraped, unknown_in
 from tests.projects.running import Library
 from tests.shop.models import Author
@@ -42,8 +42,9 @@ def _few_rows(configure):
 
 @pytest.fixture
 def told(configure):
-    """The processes of this test tell each other what they have counted."""
+    """The processes of this test tell each other what they have counted, and this one begins with nothing."""
     configure(FIGURES_INTERVAL=3600)
+    count_anew()
 
 
 def value(found, name, **labels):

@@ -12,8 +12,8 @@ from django.db.models import Count, Exists, OuterRef, Q
 import ormcache
 from ormcache import reasons
 from ormcache.warming import Outcome, Read, Warmed, most_valuable, warm
+from tests.live.calls import count_anew
 from tests.live.reading import execute
-from tests.live.test_figures import begin
 from tests.shop.models import Author, Book, Genre
 
 #: Reads of every shape that Django has
@@ -34,7 +34,7 @@ READS = {
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    begin()
+    count_anew()
     Author.objects.using("plain").create(name="Ann")
 
 
