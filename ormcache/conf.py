@@ -157,9 +157,9 @@ OPTIONS: dict[str, Option] = {
 #: Keys that mean nothing outside one database's own dict
 PER_DATABASE = frozenset({"ENGINE", "NAME", "PRIMARY"})
 
-#: Database alias → its Config, for as long as the settings stay as they are. Any thread may fill it; two threads
-#: that do so at once put equal values there.
-_configs: dict[str, Config] = {}
+#: Database alias → the generation of settings that it was read in, and its Config. Any thread may fill it: two that do
+#: so at once put equal values there, or one of them puts what nobody takes any more.
+_configs: dict[str, tuple[int, Config]] = {}
 
 #: Counts the changes of settings, as only tests make them.
 changes = 0
@@ -173,11 +173,14 @@ def config_for(alias: str, settings_dict: Mapping[str, Any]) -> Config:
 
     Raises ImproperlyConfigured with the text of the first problem that the system checks would name.
     """
-    config = _configs.get(alias)
-    if config is None:
-        for problem in problems(alias, settings_dict):
-            raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
-        config = _configs[alias] = _build(_merged(settings_dict))
+    current = generation  # read before the settings are: they may change meanwhile
+    known = _configs.get(alias)
+    if known is not None and known[0] == current:
+        return known[1]
+    for problem in problems(alias, settings_dict):
+        raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
+    config = _build(_merged(settings_dict))
+    _configs[alias] = (current, config)
     return config
 
 
@@ -285,7 +288,6 @@ def _build(values: Mapping[str, Any]) -> Config:
 def _forget(*, setting: str, **kwargs: Any) -> None:
     """Follow ``override_settings``."""
     if setting in ("ORMCACHE", "CACHES", "DATABASES", "SECRET_KEY"):
-        _configs.clear()
         begin_anew()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from django.core.signals import setting_changed
 
 from ormcache import conf
 
@@ -29,3 +30,21 @@ def test_the_order_of_a_list_means_nothing():
     config = conf.config_for("default", {"ORMCACHE": {}})
 
     assert replace(config, only=("a", "b")).scope == replace(config, only=("b", "a")).scope
+
+
+def test_settings_that_change_while_they_are_read(monkeypatch):
+    """By another thread: what it has read of the old ones does not outlive them."""
+    build, given = conf._build, {"ORMCACHE": {"VERSION": "old"}}
+
+    def overtaken(values):
+        built = build(values)
+        given["ORMCACHE"]["VERSION"] = "new"
+        setting_changed.send(sender=None, setting="ORMCACHE", value=None, enter=True)
+        return built
+
+    with monkeypatch.context() as patched:
+        patched.setattr(conf, "_build", overtaken)
+        assert conf.config_for("overtaken", given).version == "old"
+
+    assert conf.config_for("overtaken", given).version == "new"
+    assert conf.config_for("overtaken", given) is conf.config_for("overtaken", given)
