@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.asyncio import async_unsafe
 
+from ormcache.compiler import READING, cached_compiler
 from ormcache.cursors import watched
-from ormcache.reads import READING, cached_compiler
 from ormcache.state import State
 from ormcache.writes import Writes
 

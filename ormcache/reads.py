@@ -1,7 +1,6 @@
-"""A compiler that asks the cache first.
+"""The way of one read: through the cache, or past it and why.
 
-Mixed into whatever compiler the database's operations return for a SELECT. Every read of the ORM passes
-``execute_sql`` and nothing else does; a hit needs neither cursor nor connection.
+A hit needs neither cursor nor connection.
 """
 
 from __future__ import annotations
@@ -9,16 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from django.core.exceptions import EmptyResultSet
-from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI, SINGLE
+from django.db.models.sql.constants import MULTI
 
-from ormcache import keeping, keys, reasons, rows, shadow, signals
+from ormcache import keeping, keys, reasons, rows, shadow
 from ormcache.account import Account
-from ormcache.columns import ColumnsMixin, is_djangos
 from ormcache.database import Database
 from ormcache.figures import Text
 from ormcache.flights import Flight
@@ -30,110 +26,28 @@ from ormcache.rows import Unreadable
 from ormcache.shadow import StaleRead
 from ormcache.state import State
 from ormcache.stores.base import StoreUnavailable
-from ormcache.switch import Mode, is_disabled, mode
+from ormcache.switch import Mode, mode
+
+if TYPE_CHECKING:
+    from ormcache.writes import Writes
 
 logger = logging.getLogger("ormcache")
 
 #: Flights that one read follows before it runs its query itself: where one write comes after the other, none helps it
 MOST_FOLLOWED = 3
 
-if TYPE_CHECKING:
-    from django.db.models.sql.compiler import SQLCompiler as _Compiler
 
-    from ormcache.writes import Writes
-else:
-    _Compiler = object
+class Compiler(Protocol):
+    """What a read needs of the compiler that it is for."""
 
+    connection: Any
+    query: Any
 
-class CachedCompiler(_Compiler):
-    """Mixin for a SELECT's compiler class; its connection has ``ormcache`` (State) and ``ormcache_writes`` (Writes)."""
+    def read_uncached(self, compiled: Any, result_type: Any, chunk_size: int) -> Any: ...
 
-    #: what as_sql() is to answer next: the text is compiled once, for the key and for the query
-    _compiled: Any = None
+    def hit(self, result: Any, compiled: Any, result_type: Any, chunk_size: int) -> Any: ...
 
-    def as_sql(self, *args: Any, **kwargs: Any) -> Any:
-        compiled = self._compiled
-        if compiled is None:
-            return super().as_sql(*args, **kwargs)
-        self._compiled = None
-        if compiled is EmptyResultSet:
-            raise EmptyResultSet
-        return compiled
-
-    def execute_sql(
-        self, result_type: Any = MULTI, chunked_fetch: bool = False, chunk_size: int = GET_ITERATOR_CHUNK_SIZE
-    ) -> Any:
-        connection: Any = self.connection
-        state: State = connection.ormcache
-        reason = self._obstacle(state, result_type, chunked_fetch)
-        if reason is not None:
-            return self._past(reason, state, result_type, chunked_fetch, chunk_size)
-        try:
-            compiled = self.as_sql()
-        except EmptyResultSet:
-            self._compiled = EmptyResultSet
-            return super().execute_sql(result_type, chunked_fetch, chunk_size)
-        return Read(self, state, connection.ormcache_writes, result_type, chunk_size, compiled).run()
-
-    def execute_compiled(self, compiled: Any, result_type: Any) -> Any:
-        """Run a query that was compiled before, whatever this compiler's own is; rows are cut as the compiler says."""
-        self._compiled = compiled
-        try:
-            return self.execute_sql(result_type)
-        finally:
-            self._compiled = None
-
-    def _obstacle(self, state: State, result_type: Any, chunked_fetch: bool) -> str | None:
-        """What is known before the query is compiled."""
-        if is_disabled():
-            return reasons.DISABLED
-        if chunked_fetch:
-            return reasons.CHUNKED
-        if self.query.select_for_update:
-            return reasons.LOCKING
-        if self.query.explain_info:
-            return reasons.EXPLAIN
-        if result_type not in (MULTI, SINGLE):
-            return reasons.NOT_A_READ
-        if self.connection.needs_rollback:
-            return reasons.BROKEN_TRANSACTION
-        if state.obstacle is not None and self.connection.connection is not None and state.known() is None:
-            return state.obstacle
-        return None
-
-    def _past(self, reason: str, state: State, *how: Any) -> Any:
-        """Read without the cache, whatever the query is."""
-        account = Account(state)
-        account.bypassed(reason)
-        if not signals.bypassed.receivers:
-            return super().execute_sql(*how)
-        compiled: Any = (None, None)
-        try:
-            self._compiled = compiled = self.as_sql()
-        except EmptyResultSet:
-            self._compiled = EmptyResultSet
-        try:
-            return super().execute_sql(*how)
-        finally:
-            self._compiled = None
-            query = time.perf_counter() - account.began
-            account.uncached(self.connection.__class__, reason, compiled, query)
-
-    def read_uncached(self, compiled: Any, result_type: Any, chunk_size: int) -> Any:
-        """Run the query that was compiled already."""
-        self._compiled = compiled
-        try:
-            return super().execute_sql(result_type, False, chunk_size)
-        finally:
-            self._compiled = None
-
-    def hit(self, result: Any, compiled: Any, result_type: Any, chunk_size: int) -> Any:
-        """What a hit returns, for tests that put something of their own in its place."""
-        return result
-
-    def stale(self, error: StaleRead, live: Any) -> Any:
-        """What a hit returns that was held against the database, and was wrong."""
-        raise error
+    def stale(self, error: StaleRead, live: Any) -> Any: ...
 
 
 class Read:
@@ -153,11 +67,11 @@ class Read:
     _replans = False
 
     def __init__(
-        self, compiler: CachedCompiler, state: State, writes: Writes, result_type: Any, chunk_size: int, compiled: Any
+        self, compiler: Compiler, state: State, writes: Writes, result_type: Any, chunk_size: int, compiled: Any
     ) -> None:
         """``compiled``: the text and its parameters."""
         self._compiler = compiler
-        self._connection: Any = compiler.connection
+        self._connection = compiler.connection
         self._state = state
         self._writes = writes
         self._result_type = result_type
@@ -402,14 +316,3 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-@cache
-def cached_compiler(compiler: Any, operations: Any) -> type[Any]:
-    """The class of a SELECT's compiler, used with these operations, with the cache in front."""
-    front = (CachedCompiler, ColumnsMixin) if is_djangos(compiler, operations) else (CachedCompiler,)
-    return type(compiler.__name__, (*front, compiler), {"__module__": compiler.__module__})
-
-
-#: The compilers of reads; those of writes read nothing that could be cached
-READING = frozenset({"SQLCompiler", "SQLAggregateCompiler"})

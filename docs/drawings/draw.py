@@ -192,7 +192,7 @@ def write() -> Drawing:
 ROOMS = [
     ("doors", "how Django and a program reach us", "backends/   apps   middleware   ormcache"),
     ("wiring", "the mixins around a backend; what may be asked", "connection   control   checks"),
-    ("paths", "the way of a read and of a write", "reads   writes   transaction_control   marking   cursors"),
+    ("paths", "the way of a read and of a write", "compiler   reads   writes   marking   cursors   …"),
     ("knowledge", "of connection, session, transaction, database", "session   transaction   planning   keeping   …"),
     ("protocol", "the rules of this page, and nothing else", "stamps"),
     ("outside", "the only doors to cache, catalog, settings, host", "stores/   catalog/   conf   host   signals"),

@@ -18,7 +18,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from ormcache.reads import CachedCompiler
+from ormcache.compiler import CachedCompiler
 from ormcache.stores.base import Store
 
 PATIENCE = 30.0  # seconds; a thread that takes longer will never come

@@ -22,7 +22,7 @@ from tests.shop.models import Author
 
 #: When it has missed
 JOIN = "before:ormcache.flights.Flights.join"
-QUERY = "before:ormcache.reads.CachedCompiler.read_uncached"
+QUERY = "before:ormcache.compiler.CachedCompiler.read_uncached"
 #: Asked once by each reader, right before it begins to wait
 WAIT = "before:ormcache.reads.Read._wait_until"
 #: Seconds; who waits for somebody who stands still is found by the end of the test's own patience

@@ -360,7 +360,7 @@ def test_shadow_by_the_setting(configure):
 
 def test_a_write_between_the_hit_and_the_query_is_no_stale_read(monkeypatch):
     """Another thread writes when the hit was found and the query has not run."""
-    from ormcache.reads import CachedCompiler
+    from ormcache.compiler import CachedCompiler
 
     names()
     read_uncached = CachedCompiler.read_uncached
@@ -376,7 +376,7 @@ def test_a_write_between_the_hit_and_the_query_is_no_stale_read(monkeypatch):
 
 
 def test_an_order_that_nobody_asked_for_is_no_stale_read(monkeypatch):
-    from ormcache.reads import CachedCompiler
+    from ormcache.compiler import CachedCompiler
 
     Genre.objects.create(name="Drama")
     unordered = Genre.objects.order_by().values_list("name", flat=True)

@@ -66,7 +66,7 @@ transaction_control
 
 # paths: of a read and of a write; neither imports the other
 reads  writes
-cursors
+compiler  cursors
 
 # wiring
 connection
