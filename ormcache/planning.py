@@ -22,6 +22,7 @@ class Plan:
     relations: frozenset[str]  # that its result depends on
     slots: tuple[bytes, ...]  # of those, the epoch's first
     written: frozenset[str]  # that running it may change, EPOCH for any; without blacklisted ones
+    kept_out: frozenset[str]  # relations that it may write of which the settings say that the cache is not told
     unknown: frozenset[str]  # written names that the catalog does not know, folded
     unfollowed: bool  # running it may set anything in the session
     quiet: bool  # running it changes neither rows nor the session nor the transaction
@@ -78,6 +79,7 @@ class Planner:
             relations,
             slots,
             kept,
+            written - kept,
             unknown,
             unfollowed,
             quiet=changes_rows_only and not kept,
@@ -148,6 +150,7 @@ def blind_plan(sql: str, vendor: str) -> Plan:
         frozenset(),
         (),
         written,
+        frozenset(),
         frozenset(),
         unfollowed=not (safe or follows),
         quiet=False,

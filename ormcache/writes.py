@@ -73,6 +73,8 @@ class Writes:
         if type(sql) is not str:
             sql = self._as_text(sql)
         plan = self._plan(database, sql, cursor)
+        if plan.kept_out:
+            state.figures.wrote_past(plan.kept_out, sql)
         if state.vendor != "sqlite" and not plan.statement.commits and not state.session.hides:
             if plan.quiet:
                 transaction.ran = True
@@ -167,6 +169,8 @@ class Writes:
             return lambda error: None
         sql = self._as_text(sql)
         plan = self._plan(database, sql, cursor)
+        if plan.kept_out:
+            self._state.figures.wrote_past(plan.kept_out, sql)
         self.transaction.ran = True
         written = self._written(plan)
         if not written:

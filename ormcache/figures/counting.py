@@ -31,7 +31,7 @@ MOST_EVENTS = 100  # that differ
 class Written:
     """Writes to one relation."""
 
-    writes: int = 0
+    writes: int = 0  # that the cache was told of; where the settings keep the relation out, statements
     at: float = 0.0  # of the last one, seconds since the epoch
     #: of the last one: what its statements have written → the first of them that did
     causes: Mapping[frozenset[str], str] = field(default_factory=dict)
@@ -221,14 +221,24 @@ class Figures:
             writing.marks += marked
             writing.untold += not told
             for relation in relations:
-                written = self._written.get(relation)
-                if written is None:
-                    written = self._written[relation] = Written()
-                written.writes += 1
-                written.at = now
-                written.causes = causes
+                self._written_to(relation, now, causes)
             kind = "schema change" if SCHEMA in relations else "invalidation"
             self._happened(kind, relations, next(iter(causes.values()), ""), now)
+
+    def wrote_past(self, relations: frozenset[str], sql: str) -> None:
+        """A statement has written what the settings keep out of the cache: nothing is retired, and nobody is told."""
+        now = time.time()
+        with self._lock:
+            for relation in relations:
+                self._written_to(relation, now, {relations: sql})
+
+    def _written_to(self, relation: str, now: float, causes: Mapping[frozenset[str], str]) -> None:
+        written = self._written.get(relation)
+        if written is None:
+            written = self._written[relation] = Written()
+        written.writes += 1
+        written.at = now
+        written.causes = causes
 
     def _happened(self, kind: str, relations: frozenset[str], cause: str, now: float) -> None:
         events, key = self._events, (kind, relations, cause)

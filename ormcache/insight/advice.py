@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ormcache import reasons
 from ormcache.catalog import ANYWHERE, EPOCH, is_pseudo
 from ormcache.database import Database
-from ormcache.figures import Miss, Tally
+from ormcache.figures import Miss
 from ormcache.figures.report import RelationReport, Report, TextReport
 from ormcache.insight.meanings import MEANINGS
 from ormcache.insight.quantities import count, duration, percent
@@ -34,6 +34,8 @@ ENOUGH_SECONDS = 0.5
 MOSTLY = 0.5
 #: The cache was asked less than once in so many writes: what the writes tell the store serves nobody
 WRITES_A_READ = 10
+#: Reads for each write from which on a table may come off the blacklist: a write retires the results of all of them
+READS_A_WRITE = 10
 #: Of all reads, the part that a reason of the connection must have before it is worth a look into the settings
 NOTABLE = 0.2
 #: Of all misses, the part that a store may lose before it is too small
@@ -144,7 +146,7 @@ def on_relation(relation: RelationReport, report: Report, facts: Facts) -> Advic
     if is_pseudo(name):
         return judged(Verdict.QUIET, "Stands for writes that retire everything.")
     if facts.excludes(name):
-        return _on_listed(tally, judged)
+        return _on_listed(relation, judged)
     balance = f"Hits saved the database {duration(saved)}; reads and writes of the cache took {duration(spent)}."
     if relation.writes >= ENOUGH_WRITES and asked * WRITES_A_READ < relation.writes:
         return judged(
@@ -176,19 +178,15 @@ def on_relation(relation: RelationReport, report: Report, facts: Facts) -> Advic
     return judged(Verdict.COSTLY, balance)
 
 
-def _on_listed(tally: Tally, judged: Callable[..., Advice]) -> Advice:
-    reads, seconds = tally.bypassed.get(reasons.BLACKLISTED, 0), tally.uncached_seconds
-    finding = f"{count(reads, 'read')} of it went past the cache and took the database {duration(seconds)}."
-    if reads < ENOUGH_ASKED or seconds < ENOUGH_SECONDS:
-        return judged(Verdict.LISTED, finding)
-    return judged(
-        Verdict.LISTED,
-        finding,
-        # What is listed tells nobody of its writes: they are not counted.
-        "If it is written much less often than it is read, take it off BLACKLIST (or add it to ONLY).",
-        seconds,
-        "BLACKLIST",
+def _on_listed(relation: RelationReport, judged: Callable[..., Advice]) -> Advice:
+    reads, seconds = relation.tally.bypassed.get(reasons.BLACKLISTED, 0), relation.tally.uncached_seconds
+    finding = (
+        f"{count(reads, 'read')} of it went past the cache and took the database {duration(seconds)}; "
+        f"meanwhile it had {count(relation.writes, 'write')}."
     )
+    if reads < max(ENOUGH_ASKED, READS_A_WRITE * relation.writes) or seconds < ENOUGH_SECONDS:
+        return judged(Verdict.LISTED, finding)
+    return judged(Verdict.LISTED, finding, "Take it off BLACKLIST, or add it to ONLY.", seconds, "BLACKLIST")
 
 
 # Queries ------------------------------------------------------------------------------

@@ -101,6 +101,23 @@ def test_the_relation_that_retired_it():
     assert total().retired_by == {"shop_author": 1, "shop_book": 1, "*": 1}
 
 
+def test_writes_to_a_blacklisted_table_are_counted_and_retire_nothing(configure):
+    configure(BLACKLIST=["shop.Author"])
+    Author.objects.create(name="Bob")
+    with transaction.atomic():
+        Author.objects.update(name="x")
+        Author.objects.filter(name="x").delete()
+        Book.objects.update(title="x")
+    figures = figures_of("default")
+    written = figures.written()["shop_author"]
+
+    assert written.writes == 3
+    assert written.cause("shop_author").startswith("DELETE FROM")
+    assert figures.writing.writes == 1
+    assert ["shop_author" in event.relations for event in figures.events()] == [False]
+    assert figures.written()["shop_book"].writes == 1
+
+
 @pytest.mark.usefixtures("_local")
 def test_the_first_of_several_has_retired_it():
     books_of_ann()

@@ -145,6 +145,11 @@ def test_a_blacklisted_table_is_told_of_only_if_it_is_read_much():
     assert verdict(RelationReport("session", past(reasons.BLACKLISTED, 500, 1e-5))) == (Verdict.LISTED, False)
 
 
+def test_a_blacklisted_table_that_is_written_much_stays_there():
+    assert verdict(RelationReport("session", past(reasons.BLACKLISTED, 500), writes=50)) == (Verdict.LISTED, True)
+    assert verdict(RelationReport("session", past(reasons.BLACKLISTED, 500), writes=51)) == (Verdict.LISTED, False)
+
+
 # Queries ------------------------------------------------------------------------------
 
 
