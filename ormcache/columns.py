@@ -30,6 +30,7 @@ class Columns:
     table: str
     select: list[Any]  # (column, (SQL, parameters), no alias)
     columns: list[Any]  # of those
+    readers: list[tuple[Any, Any]]  # (field, its from_db_value), of the fields that have one
     use_tz: bool | None = None  # under which the converters were found
     converters: dict[int, Any] | None = None  # of the columns that have some, by position
 
@@ -56,13 +57,17 @@ class ColumnsMixin(_Compiler):
         if all(map(_decides_once, fields)) and all(_is_plain(selected, table) for selected in select):
             if len(memo) >= MOST_MODELS:
                 memo.clear()
-            self._whole = memo[model] = Columns(fields, table, select.copy(), [column for column, *_ in select])
+            columns = [column for column, *_ in select]
+            readers = [(field, field.from_db_value) for field in fields if hasattr(field, "from_db_value")]
+            self._whole = memo[model] = Columns(fields, table, select.copy(), columns, readers)
         return answer
 
     def get_converters(self, expressions: Any) -> Any:
         whole, use_tz = self._whole, settings.USE_TZ
         if whole is None or expressions != whole.columns:
             return super().get_converters(expressions)
+        if any(getattr(field, "from_db_value", None) != reader for field, reader in whole.readers):
+            return super().get_converters(expressions)  # a test has put another one in its place
         if whole.converters is None or whole.use_tz != use_tz:
             whole.converters, whole.use_tz = super().get_converters(expressions), use_tz
         return whole.converters.copy()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ormcache.fetched import Fetched
 from ormcache.values import SEVERAL
 from ormcache.writes import Writes
 
@@ -27,7 +27,7 @@ class CursorMixin(_Cursor):
     def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
         writes: Writes = self.db.ormcache_writes
         execute = super()._execute  # type: ignore[misc]  # the stubs leave it out
-        if isinstance(self.cursor, _Fetched):
+        if isinstance(self.cursor, Fetched):
             self.cursor = self.cursor.cursor
         # A cursor with a name runs its query when it is fetched from, as often as rows are wanted.
         told = SEVERAL if getattr(self.cursor, "name", None) else params
@@ -46,7 +46,7 @@ class CursorMixin(_Cursor):
         """Fetch the rows of the statement that has just run, and keep them for whoever asks: it is over then."""
         if self.cursor.description is not None:
             with self.db.wrap_database_errors:
-                self.cursor = _Fetched(self.cursor)
+                self.cursor = Fetched(self.cursor)
         return self.cursor
 
 
@@ -60,29 +60,6 @@ class ClosedMixin(_Cursor):
             close()
         finally:
             self.db.ormcache_writes.closed(self)
-
-
-class _Fetched:
-    """A driver's cursor whose rows have all been fetched."""
-
-    def __init__(self, cursor: Any) -> None:
-        self.cursor = cursor
-        self._rows = iter(cursor.fetchall())
-
-    def __iter__(self) -> Any:
-        return self._rows
-
-    def fetchone(self) -> Any:
-        return next(self._rows, None)
-
-    def fetchmany(self, size: int | None = None) -> Any:
-        return list(islice(self._rows, size or self.cursor.arraysize))
-
-    def fetchall(self) -> Any:
-        return list(self._rows)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cursor, name)
 
 
 def _copy(cursor: Any, copy: Callable[..., Any], statement: Any, *args: Any, **kwargs: Any) -> Any:

@@ -21,7 +21,7 @@ PARAMETER = "parameter"  # a parameter of a type whose value cannot be told exac
 # The relations ---------------------------------------------------------------
 BLACKLISTED = "blacklisted"
 TEMPORARY = "temporary table"
-SYSTEM_CATALOG = "system catalog"
+SYSTEM_CATALOG = "system catalog"  # or what only the database itself writes: sqlite_sequence, ctid
 UNKNOWN_RELATION = "unknown relation"
 FOREIGN_TABLE = "foreign table"
 UNLOGGED = "unlogged table"  # PostgreSQL empties it after a crash, which nobody is told

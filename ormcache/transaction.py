@@ -49,6 +49,17 @@ class Transaction:
         return connection.in_atomic_block or not connection.autocommit or self.began
 
     @property
+    def may_be_over(self) -> bool:
+        """Could what a statement writes be committed at once although a transaction counts as open?
+
+        SQLite tells. It ends a transaction by ON CONFLICT ROLLBACK and by scripts, and where the driver is to begin
+        one it does so before some kinds of statements only.
+        """
+        if self._state.vendor == "sqlite":
+            return not _has_open_transaction(self._connection.connection)
+        return self.unsure
+
+    @property
     def in_old_snapshot(self) -> bool:
         """May what it is shown be older than what others have committed?"""
         return self.is_open and (self._state.vendor == "sqlite" or self.keeps_snapshot)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ormcache import reasons
 from ormcache.catalog import ANYTHING, ANYWHERE, EPOCH, EVERYTHING, SCHEMA, is_pseudo
 from ormcache.database import LONGEST_TEXT, Database
+from ormcache.fetched import Fetched
 from ormcache.marking import Marking
 from ormcache.planning import Plan
 from ormcache.sql import Effect, SessionChange, analyse, collapsed
@@ -100,13 +101,20 @@ class Writes:
             answer = execute()
         elif transaction.is_open and not plan.statement.commits:
             transaction.dirty |= written
-            answer = self._marking.around(database, execute, written) if transaction.unsure else execute()
+            if plan.effect is Effect.OPAQUE:
+                # A COMMIT may be among what it does.
+                answer = self._marking.around(database, execute, transaction.dirty)
+            elif transaction.may_be_over:
+                answer = self._marking.around(database, execute, written)
+            else:
+                answer = execute()
         else:
             if state.vendor == "sqlite" and "returning" in plan.statement.names and cursor is not None:
                 # In autocommit SQLite commits such a statement when its rows are fetched, not when it runs.
                 execute = partial(_run_and_fetch, execute, cursor)
             answer = self._marking.around(database, execute, written, statement=True)
-        transaction.unsure = transaction.unsure or (transaction.began and plan.statement.commits)
+        if transaction.began and (plan.statement.commits or plan.effect is Effect.OPAQUE):
+            transaction.unsure = True
         self._follow(database, plan, params, cursor)
         if plan.effect is Effect.OPAQUE:
             transaction.look(written)
@@ -150,11 +158,17 @@ class Writes:
         if sets:
             self._state.session.unfollowed()
         self.transaction.causes.setdefault(ANYTHING, _UNREAD)
+        relations = self.transaction.dirty | ANYTHING
         if self.transaction.is_open and not commits:
-            self.transaction.dirty |= ANYTHING
-            answer = self._marking.around(database, call, ANYTHING) if self.transaction.unsure else call()
+            self.transaction.dirty = relations
+            # What could set anything could also commit.
+            if sets or self.transaction.may_be_over:
+                answer = self._marking.around(database, call, relations)
+            else:
+                answer = call()
+            self.transaction.unsure = self.transaction.unsure or (self.transaction.began and sets)
         else:
-            answer = self._marking.around(database, call, self.transaction.dirty | ANYTHING)
+            answer = self._marking.around(database, call, relations)
         self.transaction.look(ANYTHING)
         return answer
 
@@ -292,16 +306,18 @@ class Writes:
             session.temporary |= {statement.creates}
         if plan.effect is Effect.SCHEMA and not statement.names.isdisjoint(session.temporary | _TEMPORARY_SCHEMAS):
             session.hides = True  # a trigger of a temporary table, a temporary function
+            session.unfollowed(reasons.TEMPORARY)
         if plan.unfollowed:
             session.unfollowed()
         if SCHEMA in plan.written and not self.transaction.is_open:
             database.forget_catalog()
         if self._state.vendor == "sqlite" and not self._reading and cursor is not None:
             if plan.effect is not Effect.WRITE or "returning" in statement.names:
-                self.transaction.open_cursors.add(cursor)
+                # The driver's own: sqlite3's execute() returns it, and a loop over that keeps no wrapper.
+                self.transaction.open_cursors.add(innermost(cursor))
 
     def closed(self, cursor: Any) -> None:
-        self.transaction.open_cursors.discard(cursor)
+        self.transaction.open_cursors.discard(innermost(cursor))
 
     def _run_while_connecting(self, execute: Callable[[], T], sql: Any, params: Any) -> T:
         """What Django and ``connection_created`` receivers set; the database behind is not known yet."""
@@ -351,6 +367,12 @@ def _may_do(sql: str, vendor: str) -> tuple[bool, bool]:
     )
     writes_nothing = effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION) and calls_nothing
     return not sets_nothing, not writes_nothing
+
+
+def innermost(cursor: Any) -> Any:
+    """The driver's cursor inside of a wrapper."""
+    inner = cursor.cursor
+    return inner.cursor if isinstance(inner, Fetched) else inner
 
 
 def _run_and_fetch(execute: Callable[[], Any], cursor: Any) -> Any:

@@ -74,7 +74,7 @@ class Server:
     settings: tuple[object, ...]  # what decides results in this session, before anything else is set
     isolation: str  # of transactions, in lower case: "read committed"
     shared: bool = True  # False: no other connection ever reaches this database
-    understood: bool = True  # False: under these settings SQL does not read as the lexer thinks
+    understood: bool = True  # False: SQL does not read as the lexer thinks, or names may mean temporary objects
     path: str | None = None  # PostgreSQL: the search path, as the setting says it
     user: str | None = None  # whose rights count, and whose name "$user" is
     pooled: bool = False  # something between us and the server gives each transaction another of its sessions

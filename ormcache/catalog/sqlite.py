@@ -42,6 +42,8 @@ def identify(connection: Any) -> Server:
     """What a Django connection that was just made tells of its file."""
     database = str(connection.settings_dict["NAME"])  # a path or a URI
     path = connection.connection.execute("PRAGMA database_list").fetchone()[2]
+    # An init_command can have made some.
+    temporary = connection.connection.execute("SELECT 1 FROM sqlite_temp_master LIMIT 1").fetchone()
     shared = bool(path) or "cache=shared" in database
     if path:
         own = _identity_of(path)
@@ -57,6 +59,7 @@ def identify(connection: Any) -> Server:
         isolation="serializable",
         shared=shared,
         instance=_INSTANCE,
+        understood=temporary is None,
     )
 
 
@@ -90,7 +93,10 @@ def load(connection: Any) -> Facts:
         if kind in ("table", "view"):
             # Unless it is known where a virtual table's module keeps its rows, they may be anywhere.
             known = module is None or module["module"].lower() in _MODULES
-            relations.append(Relation(name, "main", name.lower(), None if known else reasons.FOREIGN_TABLE))
+            obstacle = None if known else reasons.FOREIGN_TABLE
+            if name.lower().startswith("sqlite_"):
+                obstacle = reasons.SYSTEM_CATALOG  # SQLite itself writes it: the next number of a column, statistics
+            relations.append(Relation(name, "main", name.lower(), obstacle))
         if kind == "view":
             query = _VIEW.match(sql)
             views[name] = sql[query.end() :] if query else None

@@ -69,7 +69,7 @@ MEANINGS = {
         "nothing; a new connection, or DISCARD ALL, begins afresh",
     ),
     reasons.SYSTEM_CATALOG: Meaning(
-        "pg_…, information_schema, sqlite_master change without a write that could be seen",
+        "pg_…, information_schema, sqlite_… and PostgreSQL's ctid change without a write that could be seen",
         "nothing",
     ),
     reasons.UNKNOWN_RELATION: Meaning(

@@ -14,7 +14,7 @@ from functools import partial
 
 from ormcache import reasons
 from ormcache.sql.lexer import Kind, Token, lex
-from ormcache.sql.names import names_and_calls
+from ormcache.sql.names import literal_names, names_and_calls
 from ormcache.sql.other import MODEL, as_everywhere, lex_other
 from ormcache.sql.reading import read
 from ormcache.sql.session import pragma, session, transaction
@@ -168,6 +168,7 @@ def _analyse_kind(tokens: list[Token], words: list[str], vendor: str, digest: by
     if effect is Effect.SCHEMA:
         if first == "create" and creates_temporary(words):
             return temporary(created(tokens, words), digest, names, calls)
+        names |= literal_names(tokens, vendor)
         return Statement(Effect.SCHEMA, digest, names, calls=calls, obstacle=reasons.NOT_A_READ)
     if effect is not Effect.HARMLESS:
         return Statement(Effect.OPAQUE, digest, names, calls=calls, obstacle=reasons.NOT_UNDERSTOOD)

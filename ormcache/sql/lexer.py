@@ -51,14 +51,16 @@ _PYFORMAT = rf"%[sbt](?!\w|[{_BLANKS}]*+\()|%\(\w++\)[sbt]"
 # A run of operator characters is one token ("<-" is not "< -"), but a comment or a placeholder ends it.
 _OPERATORS = rf"(?:%%|(?!--|/\*|{_PYFORMAT})[-+*/<>=~!@#%^&|?])++"
 _COMMENT = r"/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*+/"
-_LINE_COMMENT = r"--[^\r\n]*+"
+_LINE_COMMENT = r"--[^\n]*+"
 _NUMBER = (
     r"0[xX][0-9a-fA-F_]++|0[oO][0-7_]++|0[bB][01_]++"
     r"|(?:[0-9][0-9_]*+(?:\.[0-9_]*+)?|\.[0-9][0-9_]*+)(?:[eE][-+]?[0-9]++)?"
 )
 _MYSQL_NUMBER = r"0x[0-9a-fA-F]++|0b[01]++|[0-9]++\.[0-9]*+(?:[eE][-+]?[0-9]++)?|[0-9]++[eE][-+]?[0-9]++|[0-9]++"
 _NUMBERS_OF_MYSQL = re.compile(_MYSQL_NUMBER)
-_MYSQL_BLANK = r"[\x01-\x09\x0b\x0c\x0e-\x20\x7f]"  # behind "--", on the same line
+_MYSQL_BLANK = r"[\x01-\x09\x0b-\x20\x7f]"  # behind "--", on the same line
+# Drivers that put the values into the text do so in comments too, where no two texts would be told apart by them.
+_FILLED_IN = re.compile(r"%[sbt(]")
 
 
 def _nested_comment(depth: int) -> str:
@@ -80,7 +82,7 @@ _RULES: dict[str, list[str]] = {
         _STRING,
         _NUMBER,
         r"::|:=|[.:]",
-        _LINE_COMMENT,
+        r"--[^\r\n]*+",  # which only here ends with a carriage return too
         _nested_comment(4),
         _OPERATORS,
         r"\$[0-9]++|\$\$[\s\S]*?\$\$",
@@ -97,8 +99,8 @@ _RULES: dict[str, list[str]] = {
         rf"[{_LETTER}0-9$]++",  # names may begin with a digit, also behind a dot
         rf"@@?[{_LETTER}0-9$.`]*+|:=",
         r"\.",
-        r"#[^\r\n]*+",
-        rf"--(?:[\r\n]|{_MYSQL_BLANK}[^\r\n]*+|\Z)",
+        r"#[^\n]*+",
+        rf"--(?:\n|{_MYSQL_BLANK}[^\n]*+|\Z)",
         # Executable comments are code. A hint is a comment unless it sets a variable.
         rf"(?!/\*(?:!|[mM]!|\+)){_COMMENT}",
         r"/\*\+(?:(?!\*/|[sS][eE][tT]_[vV][aA][rR])[\s\S])*+\*/",
@@ -180,7 +182,10 @@ def _kind(piece: str, vendor: str) -> Kind | None:
 
 
 def lex(text: str, vendor: str) -> list[Token] | None:
-    """The tokens of ``text`` without white space and comments, or None where the vendor's rules do not cover it."""
+    """The tokens of ``text`` without white space and comments, or None where it is not understood.
+
+    That is where the vendor's rules do not cover it, and where a value is to be put into a comment.
+    """
     if len(text) > LONGEST_TEXT or "\0" in text:  # databases do not agree on where a text with a NUL ends
         return None
     text = text.rstrip(_BLANKS)
@@ -202,6 +207,8 @@ def lex(text: str, vendor: str) -> list[Token] | None:
         if kind is _UNCLEAR:
             kind = _kind(piece, vendor)
             if kind is None:
+                if "%" in piece and _FILLED_IN.search(piece):
+                    return None
                 continue
             prefixed = prefixed or kind is Kind.LITERAL
         if kind is Kind.QUOTED:

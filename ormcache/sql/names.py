@@ -81,6 +81,13 @@ def _bare(token: Token) -> str:
     return text[1:-1].replace("''", "'").lower() if kind is Kind.LITERAL else text.lower()
 
 
+def literal_names(tokens: list[Token], vendor: str) -> frozenset[str]:
+    """What the texts in quotes name where a relation stands there: SQLite takes 'a' for "a", folded."""
+    if vendor != "sqlite":
+        return frozenset()
+    return frozenset(_bare(token) for token in tokens if token[0] is Kind.LITERAL)
+
+
 def closings(tokens: list[Token]) -> dict[int, int]:
     """Where each parenthesis that opens is closed."""
     found: dict[int, int] = {}

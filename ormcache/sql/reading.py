@@ -47,7 +47,13 @@ def read(tokens: list[Token], words: list[str], vendor: str, digest: bytes) -> S
     if vendor == "sqlite":
         names |= {name for _, name in sources}  # also those that are written as texts
     locks = not present.isdisjoint(("update", "share")) and _locks(words)
-    obstacle = reasons.LOCKING if locks else _obstacle(tokens, words, vendor, calls)
+    obstacle: str | None
+    if locks:
+        obstacle = reasons.LOCKING
+    elif vendor == "postgresql" and "ctid" in names:
+        obstacle = reasons.SYSTEM_CATALOG  # VACUUM FULL and CLUSTER give rows other places, and write nothing
+    else:
+        obstacle = _obstacle(tokens, words, vendor, calls)
     times = completed(tokens, words, calls) if vendor == "mysql" else None
     return Statement(Effect.READ, digest, names, sources, calls=calls, completed=times, obstacle=obstacle)
 

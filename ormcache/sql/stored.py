@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ormcache.sql.lexer import VENDORS, Kind, lex
+from ormcache.sql.names import literal_names
 
 #: Words after which a statement begins in a body of code; so it does at the beginning and behind a semicolon
 _OPENERS = frozenset({"begin", "then", "else", "loop", "do", "atomic", "declare", "repeat"})
@@ -42,7 +43,7 @@ def read_stored(code: str, vendor: str) -> Stored | None:
         and (vendor != "mysql" or _sets_session(tokens[at + 1 : at + 2]))
         for at, word in enumerate(words)
     )
-    names = frozenset(text.lower() for kind, text in tokens if kind in _NAMES)
+    names = frozenset(text.lower() for kind, text in tokens if kind in _NAMES) | literal_names(tokens, vendor)
     qualifiers = frozenset(
         text.lower() for (kind, text), after in pairwise(tokens) if kind in _NAMES and after == (Kind.PUNCTUATION, ".")
     )

@@ -210,6 +210,6 @@ HARMLESS_IN_C = frozenset(
     """
     armor autoinc crypt dearmor decrypt digest encrypt gen_salt hmac insert_username moddatetime normal_rand
     pgp_pub_decrypt pgp_pub_encrypt pgp_sym_decrypt pgp_sym_encrypt uuid_generate_v1mc
-    set_limit show_limit
+    show_limit
     """.split()
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ormcache import reasons
 from ormcache.sql.lexer import Kind, Token
-from ormcache.sql.names import closings, is_name, name_at, names_and_calls, with_clause
+from ormcache.sql.names import closings, is_name, literal_names, name_at, names_and_calls, with_clause
 from ormcache.sql.search_path import LONGEST_NAME
 from ormcache.sql.statement import Effect, Name, Statement
 from ormcache.sql.vocabulary import WRITING_WORDS
@@ -34,7 +34,7 @@ def write(tokens: list[Token], words: list[str], first: str, vendor: str, digest
     # "INSERT INTO t (a, b)" calls nothing.
     names, calls = names_and_calls(tokens, words, vendor, () if found is None else found.values())
     if found is None:
-        names |= {_as_cut(name) for name in names}
+        names |= {_as_cut(name) for name in names} | literal_names(tokens, vendor)
     else:
         names |= {name for _, name in found}
     return Statement(

@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[2]
 #: One line a layer, "ormcache." left out; the package itself is "ormcache".
 LAYERS = """
 # pure: no Django, no database, no store
-reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  seldom  worth  figures.history  figures.tally
+reasons  sql.lexer  sql.lists  sql.search_path  keys  rows  fetched  seldom  worth  figures.history  figures.tally
 figures.text
 sql.times
 sql.statement
-sql.vocabulary  sql.settings  sql.stored
+sql.vocabulary  sql.settings
 sql.names  sql.other  sql.session
-sql.writing  sql.temporary  sql.masking
+sql.stored  sql.writing  sql.temporary  sql.masking
 sql.reading
 sql.analysis
 sql

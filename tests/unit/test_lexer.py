@@ -250,6 +250,14 @@ def test_what_is_too_long_is_not_read(vendor):
 
 
 @each_vendor
+@pytest.mark.parametrize("comment", ["/* %s */", "-- %s\n", "/* %(name)s */", "/* %%s */", "/* 5 %b */"])
+def test_a_value_in_a_comment_is_not_understood(vendor, comment):
+    """Whatever the driver puts there: two texts that differ in nothing else would be taken for one."""
+    assert lex(f"SELECT {comment} 1", vendor) is None
+    assert lex("SELECT /* 5 % of it */ 1 -- 100 %", vendor) is not None
+
+
+@each_vendor
 @pytest.mark.parametrize("text", ["\0", "SELECT 1\0", "SELECT '\0'", "SELECT 1 -- \0\n"])
 def test_a_text_with_a_nul_is_not_understood(vendor, text):
     assert lex(text, vendor) is None

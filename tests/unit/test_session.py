@@ -310,7 +310,6 @@ def test_set_config_with_parameters(text, params):
         ("SELECT set_config(%s, 'x', false)", (1,)),
         ("SELECT set_config('a.b', 'x', %s)", (1,)),
         ("SELECT set_config('a.b', 'x', %s)", (None,)),
-        ("SELECT /* %s */ set_config('a.b', %s, false)", ("c", "x")),
         ("SELECT set_config('a.b', '%s', false), set_config('a.c', %s, false)", ("c", "x")),
         ("SELECT set_config('a.b', $1, false)", None),
         ("SELECT set_config(%(name)s, 'x', false)", {}),
