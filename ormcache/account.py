@@ -9,6 +9,7 @@ from ormcache import signals
 from ormcache.catalog import EPOCH
 from ormcache.figures import Miss, Text, has_present_moment
 from ormcache.planning import Plan
+from ormcache.publishing import publisher
 from ormcache.stamps import Found, changed
 from ormcache.state import State
 
@@ -69,8 +70,9 @@ class Account:
             plan.worth.hit(took)
         if signals.hit.receivers:
             query = text.tally.mean_query_seconds
-            signals.hit.send_robust(
-                sender=sender,
+            signals.tell(
+                signals.hit,
+                sender,
                 using=self._state.alias,
                 relations=plan.relations,
                 sql=compiled[0],
@@ -83,6 +85,8 @@ class Account:
         self, sender: type, compiled: Any, *, vector: bytes | None, query: float, refused: str | None, written: int
     ) -> None:
         """The database was asked, for ``query`` seconds; ``refused``: why its answer was not kept."""
+        if publisher.rests:
+            publisher.resume()
         took = time.perf_counter() - self.began - query
         plan, text = self._plan, self._text
         cause, by = (Miss.MARKED, None) if vector is None else (self._cause, self._by)
@@ -101,8 +105,9 @@ class Account:
         if plan.worth is not None and not self.waits:
             plan.worth.missed(took, query, retired=self.retired, vector=vector)
         if signals.missed.receivers:
-            signals.missed.send_robust(
-                sender=sender,
+            signals.tell(
+                signals.missed,
+                sender,
                 using=self._state.alias,
                 relations=plan.relations,
                 sql=compiled[0],
@@ -123,8 +128,9 @@ class Account:
         if self._is_planned:
             self._state.figures.uncached(self._text, query)
         if signals.bypassed.receivers:
-            signals.bypassed.send_robust(
-                sender=sender,
+            signals.tell(
+                signals.bypassed,
+                sender,
                 using=self._state.alias,
                 reason=reason,
                 relations=self._plan.relations if self._is_planned else frozenset(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -15,6 +15,7 @@ from ormcache import signals
 from ormcache.catalog import EVERYTHING, SCHEMA, split_neighbour
 from ormcache.database import Database
 from ormcache.figures import figures_of
+from ormcache.publishing import publisher
 from ormcache.stores.base import StoreUnavailable
 from ormcache.transaction import Transaction
 
@@ -118,7 +119,8 @@ class Marking:
             database.pending.add(marked.relations if complete else marked.relations | EVERYTHING)
             told = False
         seconds = marked.seconds + time.perf_counter() - began
-        self.tell(marked.relations, seconds, marked=marked.writer is not None, told=told)
+        causes, self._transaction.causes = self._transaction.causes, {}
+        self.tell(marked.relations, causes, seconds, marked=marked.writer is not None, told=told)
 
     def _more(self, database: Database, relations: frozenset[str], version: bytes | None) -> frozenset[str]:
         """What else hangs on these relations by the catalog as it is now; the epoch where that cannot be told."""
@@ -140,18 +142,28 @@ class Marking:
             *(database.closure(relations, standpoint) for standpoint in self._transaction.standpoints)
         )
 
-    def tell(self, relations: frozenset[str], seconds: float, *, marked: bool, told: bool) -> None:
+    def tell(
+        self,
+        relations: frozenset[str],
+        causes: Mapping[frozenset[str], str],
+        seconds: float,
+        *,
+        marked: bool,
+        told: bool,
+    ) -> None:
         """Tell the figures and whoever listens that results of these are retired, which took so long.
 
-        ``marked``: they were, before. ``told``: the store was told at once.
+        ``causes``: the first statement for each set of relations. ``marked``: they were, before. ``told``: the store
+        was told at once.
         """
-        causes = self._transaction.causes
-        self._transaction.causes = {}
+        if publisher.rests:
+            publisher.resume()
         self._figures.wrote(relations, causes, seconds, marked=marked, told=told)
         if signals.invalidated.receivers:
             own = frozenset(name for name in relations if name != SCHEMA and split_neighbour(name)[0] is None)
-            signals.invalidated.send_robust(
-                sender=self._connection.__class__,
+            signals.tell(
+                signals.invalidated,
+                self._connection.__class__,
                 using=self._connection.alias,
                 relations=own,
                 causes=tuple(causes.values()),

@@ -63,6 +63,7 @@ class Publisher:
         self._lock = threading.Lock()  # guards the two below; never held while the store is asked
         self._homes: dict[str, tuple[Figures, Database]] = {}
         self._thread: threading.Thread | None = None
+        self.rests = False  # was the thread ended, and has no other one begun?
         self._ending = threading.Event()  # of that thread
         self._telling = threading.Lock()  # guards the two below
         self._histories: dict[str, History] = {}
@@ -88,15 +89,23 @@ class Publisher:
             return list(self._homes.values())
 
     def rest(self) -> None:
-        """End the thread; the next connection begins another one.
+        """End the thread; the next connection, or what is counted next but for hits, begins another one.
 
-        Before a fork: Python warns of one in a process with several threads, which some make an error of.
+        Before a fork: Python warns of one in a process with several threads, which some make an error of. It looks
+        after the hooks have run in the parent, so that they cannot begin it.
         """
         with self._lock:
             thread, self._thread = self._thread, None
+            self.rests = self.rests or thread is not None
             self._ending.set()  # inside: the next thread has an event of its own
         if thread is not None and thread is not threading.current_thread():
             thread.join(LONGEST_REST)
+
+    def resume(self) -> None:
+        """Begin the thread again that :meth:`rest` has ended."""
+        self.rests = False
+        for figures, database in self.homes():
+            self.met(figures, database)
 
     def _work(self, ending: threading.Event) -> None:
         failed = False

@@ -6,7 +6,12 @@ database's alias; ``relations``, a frozenset of names.
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from django.dispatch import Signal
+
+logger = logging.getLogger("ormcache")
 
 #: A write, or ``ormcache.invalidate()``: results that depend on ``relations`` are retired, or will be as soon as the
 #: store answers; ``"*"`` among them stands for everything. ``causes``: a tuple of the statements that did it, the first
@@ -28,3 +33,15 @@ missed = Signal()
 #: the query was looked at. ``sql`` and ``params``: None for a query that Django knows to be empty, which does not run.
 #: ``query``: that the database took, until it began to answer.
 bypassed = Signal()
+
+
+def tell(signal: Signal, sender: type, **arguments: Any) -> None:
+    """Send one of these. Whatever its receivers do, the query or the COMMIT that it is about is over and stands.
+
+    Django's ``send_robust`` raises all the same where a receiver that fails has no name to be logged, as
+    ``functools.partial`` has not, and where one is asynchronous and this thread runs an event loop.
+    """
+    try:
+        signal.send_robust(sender=sender, **arguments)
+    except Exception:
+        logger.exception("a signal could not be sent to all of its receivers")

@@ -215,6 +215,7 @@ class Writes:
         self.transaction.planned(database.catalog, ANYWHERE)
         if self.transaction.is_open:
             self.transaction.dirty |= relations
+            self.transaction.causes.setdefault(relations, _INVALIDATE)
         began, told = time.perf_counter(), False
         try:
             database.stamps.renew(database.slots_of(relations))
@@ -225,8 +226,8 @@ class Writes:
         finally:
             if SCHEMA in relations:
                 database.forget_catalog()
-            self.transaction.causes.setdefault(relations, _INVALIDATE)
-            self._marking.tell(relations, time.perf_counter() - began, marked=False, told=told)
+            seconds = time.perf_counter() - began
+            self._marking.tell(relations, {relations: _INVALIDATE}, seconds, marked=False, told=told)
 
     def renew_all(self) -> None:
         """This connection leads to another database than before, whose rows have come past the cache.

@@ -24,6 +24,7 @@ from ormcache.sql import collapsed
 #: Texts that one process keeps figures of; then those that were asked for least make room, so many at once
 MOST_TEXTS, LEAVING = 2048, 512
 LONGEST_TEXT = 4096  # characters that are kept of one
+SHORT = 256  # characters up to which one is not looked at for lists
 MOST_EVENTS = 100  # that differ
 
 
@@ -82,8 +83,8 @@ class Figures:
         self._unplanned = Tally()  # bypasses before the text was known
         self._written: dict[str, Written] = {}
         self._retired: dict[str, int] = {}  # relation → results that its writes have retired
-        self._leaving: list[Text] = []  # have made room since savings were last asked for
-        self._valuing = threading.Lock()  # guards the next one, and how many hits of each text are in it
+        #: guards the next one, and how many hits of each text are in it; may be taken while the other lock is held
+        self._valuing = threading.Lock()
         self._saved = 0.0
         self._outages = 0
         #: (kind, relations, cause) → how often, and when last; the latest at the end. Not one by one: a table that is
@@ -97,7 +98,7 @@ class Figures:
         return self._texts.get((plan.statement.digest, plan.relations)) or self._meet(plan, sql)
 
     def _meet(self, plan: Plan, sql: str) -> Text:
-        text = Text(plan.statement.digest, collapsed(sql)[0][:LONGEST_TEXT], plan.relations, caller())
+        text = Text(plan.statement.digest, _cut(sql), plan.relations, caller())
         with self._lock:
             text = self._texts.setdefault(text.key, text)
             if len(self._texts) > MOST_TEXTS:
@@ -107,9 +108,10 @@ class Figures:
     def _make_room(self, newest: Text) -> None:
         texts = self._texts
         least = sorted((key for key in texts if texts[key] is not newest), key=lambda key: texts[key].tally.reads)
-        for key in least[:LEAVING]:
-            text = texts.pop(key)
-            self._leaving.append(text)
+        leaving = [texts.pop(key) for key in least[:LEAVING]]
+        with self._valuing:
+            self._saved += sum(text.valued() for text in leaving)
+        for text in leaving:
             self._gone_together.add(text.tally)
             for relation in text.relations:
                 self._gone.setdefault(relation, Tally()).add(text.tally)
@@ -215,6 +217,7 @@ class Figures:
         """
         now = time.time()
         writing = self.writing
+        causes = {of: _cut(sql) for of, sql in causes.items()}
         with self._lock:
             writing.writes += 1
             writing.seconds += seconds
@@ -228,9 +231,10 @@ class Figures:
     def wrote_past(self, relations: frozenset[str], sql: str) -> None:
         """A statement has written what the settings keep out of the cache: nothing is retired, and nobody is told."""
         now = time.time()
+        causes = {relations: _cut(sql)}
         with self._lock:
             for relation in relations:
-                self._written_to(relation, now, {relations: sql})
+                self._written_to(relation, now, causes)
 
     def _written_to(self, relation: str, now: float, causes: Mapping[frozenset[str], str]) -> None:
         written = self._written.get(relation)
@@ -291,8 +295,7 @@ class Figures:
         Hits count by what the query's mean was when this was asked after them; they are asked for every few seconds.
         """
         with self._lock:
-            texts = [*self._texts.values(), *self._leaving]
-            self._leaving = []
+            texts = list(self._texts.values())
         with self._valuing:
             self._saved += sum(text.valued() for text in texts)
             return self._saved
@@ -337,6 +340,11 @@ class Figures:
             "bytes_read": total.bytes_read,
             "bytes_written": total.bytes_written,
         }
+
+
+def _cut(sql: str) -> str:
+    """What is kept of a text: its lists cut to two, and no more than so many characters."""
+    return sql if len(sql) <= SHORT else collapsed(sql)[0][:LONGEST_TEXT]
 
 
 #: Database alias → its figures in this process; any thread may add some, none are ever replaced

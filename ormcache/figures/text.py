@@ -13,6 +13,8 @@ from ormcache.figures.tally import Tally
 MOST_SAMPLES = 8
 #: Every so many hits of a text one is looked at: it is the frequent ones that are to be found
 SAMPLING = 16
+#: Characters of the text, and about as many of its parameters, up to which one is remembered: it is told to others
+LONGEST_SAMPLE = 4096
 #: Every so many misses of a text that has never hit, its parameters are looked at
 SUSPICIOUS = 8
 NOW = datetime.timedelta(hours=1)  # how far from the clock a moment of now is ...
@@ -76,6 +78,8 @@ class Text:
         if known is not None:
             known.seen += 1
             return
+        if len(sql) > LONGEST_SAMPLE or _size(params) > LONGEST_SAMPLE:
+            return
         if len(self.samples) >= MOST_SAMPLES:
             least = min(self.samples, key=lambda name: self.samples[name].seen)
             # What is new takes over the count: else a frequent one that came late would never stay.
@@ -83,6 +87,13 @@ class Text:
         else:
             seen = 1
         self.samples[entry] = Sample(sql, params, shape, seen)
+
+
+def _size(params: Any) -> int:
+    """About how many characters these are to tell."""
+    if isinstance(params, (list, tuple)):
+        return sum(map(_size, params))
+    return len(params) if isinstance(params, (str, bytes)) else 8
 
 
 def has_present_moment(params: Iterable[Any]) -> bool:

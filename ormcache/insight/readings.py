@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 
 from ormcache.catalog import SCHEMA
@@ -97,14 +98,14 @@ def _met(connection: Any) -> Database | None:
     state = getattr(connection, "ormcache", None)
     if state is None or state.obstacle is not None:
         return None
-    known: Database | None = state.known()
-    if known is None and connection.connection is None:
-        try:
+    try:
+        known: Database | None = state.known()
+        if known is None and connection.connection is None:
             connection.ensure_connection()
-        except Error:
-            return None
-        known = state.known()
-        connection.close()
+            known = state.known()
+            connection.close()
+    except (Error, ImproperlyConfigured):
+        return None
     return known
 
 

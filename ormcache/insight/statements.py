@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ormcache.sql import masked
@@ -31,13 +31,21 @@ class Statements:
 
     def error(self, text: str, sql: str, params: Iterable[Any] | None) -> str:
         """What a database said about a statement, which may quote values of it. One line of it."""
-        line = text.strip().partition("\n")[0]
-        if self.whole:
-            return line
-        values = {str(param) for param in params or ()} | set(_QUOTED.findall(sql))
-        for value in sorted(filter(None, values), key=len, reverse=True):
-            line = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, line)
-        return line
+        text = text.strip()
+        if not self.whole:
+            values = {*_told(params or ()), *_QUOTED.findall(sql)}
+            for value in sorted(filter(None, values), key=len, reverse=True):
+                text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, text)
+        return text.partition("\n")[0]
+
+
+def _told(params: Iterable[Any]) -> Iterator[str]:
+    """The values as a database may quote them, those in lists one by one."""
+    for param in params:
+        if isinstance(param, (list, tuple)):
+            yield from _told(param)
+        else:
+            yield str(param)
 
 
 def short(sql: str) -> str:

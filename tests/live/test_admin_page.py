@@ -17,7 +17,9 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
 
+from ormcache.contrib.admin.drawing import even
 from ormcache.contrib.admin.page import page_of
+from ormcache.figures.history import COLUMNS, Point
 from ormcache.insight import advice
 from ormcache.insight.overview import Overview, overview_of
 from ormcache.publishing import publisher
@@ -313,3 +315,11 @@ def test_it_works_without_time_zones(boss, settings):
     content = boss.get(ALONE).content.decode()
 
     assert not re.search(r'(?:width|x)="\d+,', content)
+
+
+@pytest.mark.parametrize("ahead", [-30, 0, 2, 90, 4000])
+def test_a_history_from_a_host_whose_clock_is_ahead(ahead):
+    now = 1_800_000_000.0
+    points = [Point(int(now) // 60 * 60 + ahead // 60 * 60, 60, *[1] * len(COLUMNS))]
+
+    assert [sum(point.hits for point in even(points, at)) for at in (now, now - 0.5)] == [1, 1]

@@ -23,7 +23,7 @@ from tests.live.actors import Actor, points
 from tests.live.calls import count_anew
 from tests.live.reading import execute, not_on_sqlite
 from tests.live.test_stores_end_to_end import SHARED, STORES
-from tests.shop.models import Author, Book
+from tests.shop.models import Author, Book, Genre
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -428,6 +428,43 @@ def test_the_thread_ends_where_nothing_is_to_be_told(configure):
     thread.join(30)
     assert not thread.is_alive()
     assert publisher._thread is None
+
+
+def fork_and_write() -> list[str]:
+    """For another process: the threads after a fork and a write on a connection that stays open."""
+    authors()
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    Author.objects.create(name="new")
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_a_connection_that_outlives_a_fork_tells_its_figures_all_the_same(configure, other_process):
+    configure(FIGURES_INTERVAL=3600)
+    assert "ormcache-figures" in other_process("tests.live.test_figures.fork_and_write")
+
+
+def test_what_an_invalidation_inside_a_transaction_is_told_of():
+    with transaction.atomic():
+        Author.objects.create(name="new")
+        ormcache.invalidate("shop.Genre")
+    at_once, at_commit = sorted(figures_of("default").events(), key=lambda event: len(event.relations))
+    assert (at_once.relations, at_once.cause) == (("shop_genre",), "ormcache.invalidate()")
+    assert at_commit.cause.startswith("INSERT")
+    written = figures_of("default").written()
+    assert written["shop_author"].cause("shop_author").startswith("INSERT")
+    assert written["shop_genre"].cause("shop_genre") == "ormcache.invalidate()"
+
+
+def test_long_writes_are_kept_short(configure):
+    configure(MAX_ROWS=10)
+    for number in (400, 500):
+        Genre.objects.bulk_create(Genre(name=f"{number} {place}") for place in range(number))
+    (event,) = figures_of("default").events()
+    assert event.times == 2
+    assert len(event.cause) < 200
 
 
 def fork_and_go_on() -> list[Any]:

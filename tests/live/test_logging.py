@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import ormcache
 from ormcache import state, worth
 from ormcache.publishing import Publisher, publisher
 from ormcache.seldom import PAUSE, Seldom
+from ormcache.signals import hit
 from tests.live.calls import count_anew, eventually
 from tests.shop.models import Author, Genre
 
@@ -252,6 +254,19 @@ def test_what_does_not_pay(log, configure, monkeypatch):
     for _ in range(2):
         plan.worth.hit(0.001)
     assert log()[1:] == [("INFO", "asked for again: …, because it pays by now")]
+
+
+def test_a_receiver_that_django_cannot_name(log):
+    def fail(**arguments: Any) -> None:
+        raise ZeroDivisionError
+
+    receiver = functools.partial(fail)
+    hit.connect(receiver)
+    try:
+        assert Author.objects.count() == Author.objects.count()
+    finally:
+        hit.disconnect(receiver)
+    assert log() == [("ERROR", "a signal could not be sent to all of its receivers")]
 
 
 # Not too much --------------------------------------------------------------------------------

@@ -10,14 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from django.db import connection
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.db import connection, connections
 from django.test import override_settings
 
 from ormcache.catalog import SCHEMA
 from ormcache.figures import figures_of
 from ormcache.insight import readings
 from ormcache.insight.metrics import METRICS, Kind, Of
-from ormcache.insight.readings import OTHERS, bounded, readings_here
+from ormcache.insight.readings import OTHERS, bounded, readings_here, readings_told
 from ormcache.planning import blind_plan
 from ormcache.publishing import heard, publisher
 from tests.live.calls import count_anew, names, run
@@ -531,3 +533,14 @@ spelled = {
 def test_help_says_the_same_everywhere():
     text = (GRAFANA.parent / "monitoring.md").read_text(encoding="utf-8")
     assert [metric.name for metric in METRICS if f"| {metric.help} |" not in text] == []
+
+
+@pytest.mark.usefixtures("told")
+def test_an_alias_that_is_set_up_wrongly_is_left_out(monkeypatch):
+    Author.objects.count()
+    connections["second"].close()
+    monkeypatch.setitem(settings.DATABASES["second"]["ORMCACHE"], "MAX_ROWS", "many")
+    setting_changed.send(sender=None, setting="ORMCACHE", value=None, enter=True)
+    del connections["second"]
+
+    assert {reading.alias for reading in readings_told()} == {"default"}

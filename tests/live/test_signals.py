@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 import ormcache
 from ormcache import signals
@@ -75,3 +77,30 @@ def test_what_a_receiver_raises_disturbs_nobody(caplog):
         assert Author.objects.count() == 1
     assert {record.name for record in caplog.records} <= {"django.dispatch"}
     assert len(caplog.records) == len(NAMES)
+
+
+class Nameless:
+    """A receiver that Django cannot name in its log, which makes ``send_robust`` raise."""
+
+    def __call__(self, **arguments: Any) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("fail", [Nameless(), functools.partial(Nameless())], ids=["object", "partial"])
+def test_a_receiver_without_a_name_disturbs_nobody_either(fail, caplog):
+    ran = []
+    for name in NAMES:
+        getattr(signals, name).connect(fail)
+    try:
+        with transaction.atomic():
+            Author.objects.create(name="A")
+            transaction.on_commit(lambda: ran.append("on_commit"))
+        assert ran == ["on_commit"]
+        assert Author.objects.count() == Author.objects.count() == 1
+        with ormcache.disabled():
+            assert Author.objects.count() == 1
+    finally:
+        for name in NAMES:
+            getattr(signals, name).disconnect(fail)
+    said = [record.getMessage() for record in caplog.records if record.name == "ormcache"]
+    assert said == ["a signal could not be sent to all of its receivers"] * len(NAMES)

@@ -333,3 +333,13 @@ def test_figures_of_another_version_are_read():
 
     assert tally == Tally(hits=3)
     assert total_of([tally, tally]).as_dict() == {"hits": 6}
+
+
+@pytest.mark.parametrize("sql, params", [("x" * 5000, ()), ("SELECT", ("x" * 5000,)), ("SELECT", (["x" * 50] * 100,))])
+def test_a_long_execution_is_not_remembered(sql, params):
+    """It would be told to all others, and would leave no room there for anything else."""
+    text = Text(b"", "SELECT", frozenset(), None)
+    text.sample(b"long", sql, params, ("multi", 1, False))
+    text.sample(b"short", "SELECT", ("x" * 50, 1, None), ("multi", 1, False))
+
+    assert text.samples.keys() == {b"short"}

@@ -55,6 +55,13 @@ def test_what_a_database_says_is_shown_without_values(text, shown):
     assert Statements("mysql", whole=True).error(text, sql, ("Ann", 7)) == text.splitlines()[0]
 
 
+def test_values_that_hide_are_not_shown_either():
+    told = 'invalid input syntax for type integer: "secret\nmore" or "one" or "two"'
+
+    shown = Statements("postgresql", whole=False).error(told, "SELECT", ("secret\nmore", ["one", ("two",)]))
+    assert shown == 'invalid input syntax for type integer: "?" or "?" or "?"'
+
+
 def test_plain():
     moment = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
     value = plain({"x": (Finding("ok", "a", "b"), frozenset({"z", "y"}), moment, None, 1.5)})

@@ -53,6 +53,7 @@ def even(points: Sequence[Point], now: float) -> list[Point]:
     """Points of one length without gaps, oldest first, up to the last one that is half over; none of no points."""
     if not points:
         return []
+    now = max(now, points[-1].at)  # another host's clock may be ahead
     step = FINE if now - points[0].at <= FINE_UP_TO else COARSE
     first = points[0].at // step * step
     count = int(now - first) // step + 1

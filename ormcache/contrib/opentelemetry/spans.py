@@ -122,7 +122,7 @@ class Spans:
             "db.system.name": _SYSTEMS.get(connection.vendor, connection.vendor),
             "db.namespace": str(given["NAME"]),
             "db.operation.name": "SELECT",
-            "db.query.text": sql if shows else self._shown(sql, connection),
+            "db.query.text": sql[:LONGEST_TEXT] if shows else self._shown(sql, connection),
             "server.address": given["HOST"] or None,
             "server.port": int(given["PORT"]) if str(given["PORT"]).isdigit() else None,
         }
@@ -134,7 +134,9 @@ class Spans:
         key = collapsed(sql)[0], connection.vendor
         shown = self._texts.get(key)
         if shown is None:
+            shown = masked(*key)[:LONGEST_TEXT]
             if len(self._texts) >= MOST_TEXTS:
                 self._texts = {}
-            shown = self._texts[key] = masked(*key)[:LONGEST_TEXT]
+            if len(key[0]) <= LONGEST_TEXT:
+                self._texts[key] = shown
         return shown
