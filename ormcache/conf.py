@@ -225,7 +225,13 @@ def _problems_together(alias: str, values: Mapping[str, Any]) -> Iterable[Proble
             f"The cache {values['CACHE']!r} of ORMCACHE for database {alias!r} is not in CACHES.",
             f"Did you mean {near[0]!r}?" if near else "Add it to CACHES, or name another alias in 'CACHE'.",
         )
-    if values["PRIMARY"] is not None and values["PRIMARY"] not in settings.DATABASES:
+    if values["PRIMARY"] == alias:
+        yield Problem(
+            7,
+            f"The primary {values['PRIMARY']!r} of database {alias!r} is that database itself.",
+            "Name the alias of the database that this one is a replica of, or leave PRIMARY out.",
+        )
+    elif values["PRIMARY"] is not None and values["PRIMARY"] not in settings.DATABASES:
         yield Problem(
             7,
             f"The primary {values['PRIMARY']!r} of database {alias!r} is not in DATABASES.",

@@ -166,12 +166,17 @@ def needs_catalog(sql: str, statement: Statement, vendor: str) -> bool:
     """
     if statement.effect is Effect.SCHEMA:
         # On MySQL a name with a dot could lead to a database that was made since.
-        return _RUNNING.search(sql) is not None or (vendor == "mysql" and "." in sql)
+        return runs_query(sql) or (vendor == "mysql" and "." in sql)
     if statement.effect is Effect.READ:
         asks_system = bool(statement.sources) and all(schema in _SYSTEM_SCHEMAS for schema, _ in statement.sources)
         return not (asks_system and statement.calls <= REPEATABLE[vendor] | {"database"})
     asks = _READING.search(sql) is not None or not statement.calls <= REPEATABLE[vendor]
     return statement.effect is not Effect.HARMLESS or asks
+
+
+def runs_query(sql: str) -> bool:
+    """May a change of the schema run a query?"""
+    return _RUNNING.search(sql) is not None
 
 
 #: Words with which a change of the schema runs a query

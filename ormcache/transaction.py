@@ -48,16 +48,20 @@ class Transaction:
         connection = self._connection
         return connection.in_atomic_block or not connection.autocommit or self.began
 
-    @property
-    def may_be_over(self) -> bool:
-        """Could what a statement writes be committed at once although a transaction counts as open?
+    def may_be_over(self, sql: str = "") -> bool:
+        """Could what this statement writes be committed at once although a transaction counts as open?
 
         SQLite tells. It ends a transaction by ON CONFLICT ROLLBACK and by scripts, and where the driver is to begin
-        one it does so before some kinds of statements only.
+        one it does so before some kinds of statements only:
+        https://docs.python.org/3/library/sqlite3.html#sqlite3-transaction-control-isolation-level
         """
-        if self._state.vendor == "sqlite":
-            return not _has_open_transaction(self._connection.connection)
-        return self.unsure
+        if self._state.vendor != "sqlite":
+            return self.unsure
+        connection = self._connection.connection
+        if _has_open_transaction(connection):
+            return False
+        begins = getattr(connection, "isolation_level", None) is not None
+        return not (begins and sql.lstrip()[:7].lower().startswith(_BEGUN_BEFORE))
 
     @property
     def in_old_snapshot(self) -> bool:
@@ -151,5 +155,6 @@ def _has_open_transaction(connection: Any) -> bool:
     return bool(getattr(connection, "server_status", 0) & _IN_TRANSACTION)  # PyMySQL
 
 
+_BEGUN_BEFORE = ("insert", "update", "delete", "replace")
 _IDLE, _IN_ERROR = 0, 3  # libpq's PQTRANS_IDLE and PQTRANS_INERROR
 _IN_TRANSACTION = 1  # MySQL's SERVER_STATUS_IN_TRANS

@@ -17,7 +17,7 @@ from ormcache.catalog import ANYTHING, ANYWHERE, EPOCH, EVERYTHING, SCHEMA, is_p
 from ormcache.database import LONGEST_TEXT, Database
 from ormcache.fetched import Fetched
 from ormcache.marking import Marking
-from ormcache.planning import Plan
+from ormcache.planning import Plan, runs_query
 from ormcache.sql import Effect, SessionChange, analyse, collapsed
 from ormcache.sql.vocabulary import REPEATABLE
 from ormcache.state import State
@@ -104,7 +104,7 @@ class Writes:
             if plan.effect is Effect.OPAQUE:
                 # A COMMIT may be among what it does.
                 answer = self._marking.around(database, execute, transaction.dirty)
-            elif transaction.may_be_over:
+            elif transaction.may_be_over(sql):
                 answer = self._marking.around(database, execute, written)
             else:
                 answer = execute()
@@ -162,7 +162,7 @@ class Writes:
         if self.transaction.is_open and not commits:
             self.transaction.dirty = relations
             # What could set anything could also commit.
-            if sets or self.transaction.may_be_over:
+            if sets or self.transaction.may_be_over():
                 answer = self._marking.around(database, call, relations)
             else:
                 answer = call()
@@ -360,6 +360,8 @@ def _may_do(sql: str, vendor: str) -> tuple[bool, bool]:
     """Could a statement change the session, and could it change rows or the schema?"""
     statement = analyse(sql, vendor)
     effect, calls_nothing = statement.effect, statement.calls <= REPEATABLE[vendor]
+    if vendor == "sqlite" and effect is Effect.SCHEMA and not runs_query(sql):
+        calls_nothing = True  # CREATE TABLE a (…): what looks like a call is the table
     sets_nothing = (
         effect in (Effect.READ, Effect.WRITE, Effect.SCHEMA, Effect.TRANSACTION, Effect.HARMLESS)
         and statement.session is None

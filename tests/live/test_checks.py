@@ -124,6 +124,7 @@ def test_nothing_is_said_of_good_settings(add_database):
         ({"STORE": "redis", "CACHE": "rediss"}, 6, "The cache 'rediss' of ORMCACHE", "Did you mean 'redis'?"),
         ({"STORE": "django", "CACHE": "xyz"}, 6, "The cache 'xyz' of ORMCACHE", "Add it to CACHES"),
         ({"PRIMARY": "defualt"}, 7, "The primary 'defualt' of database 'other'", "Name the alias"),
+        ({"PRIMARY": "other"}, 7, "of database 'other' is that database itself", "Name the alias"),
     ],
 )
 def test_a_wrong_setting_is_an_error_and_is_refused_at_the_first_use(add_database, value, number, message, hint):

@@ -23,7 +23,7 @@ from ormcache.testing import (
     assert_misses,
     override_cache,
 )
-from tests.live.reading import execute, in_thread
+from tests.live.reading import execute, in_thread, only_sqlite
 from tests.shop.models import Author, Genre
 
 
@@ -185,6 +185,21 @@ def test_the_innermost_counts(queries):
                 names()
         with queries(1):
             names()
+
+
+@only_sqlite
+def test_on_after_tables_were_made_while_it_was_off(configure, queries):
+    """As migrations do it. A database in memory has one connection for as long as the tests take."""
+    configure(ENABLED=False)
+    execute("CREATE TABLE made (id integer NOT NULL PRIMARY KEY, author integer REFERENCES shop_author (id))")
+    execute("CREATE INDEX made_author ON made (author)")
+    try:
+        with override_cache("on"):
+            names()
+            with queries(0):
+                names()
+    finally:
+        execute("DROP TABLE made")
 
 
 def test_on_where_the_settings_have_it_off(configure, queries):
