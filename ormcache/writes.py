@@ -315,10 +315,10 @@ class Writes:
         if self._state.vendor == "sqlite" and not self._reading and cursor is not None:
             if plan.effect is not Effect.WRITE or "returning" in statement.names:
                 # The driver's own: sqlite3's execute() returns it, and a loop over that keeps no wrapper.
-                self.transaction.open_cursors.add(innermost(cursor))
+                self.transaction.open_cursors.add(_innermost(cursor))
 
     def closed(self, cursor: Any) -> None:
-        self.transaction.open_cursors.discard(innermost(cursor))
+        self.transaction.open_cursors.discard(_innermost(cursor))
 
     def _run_while_connecting(self, execute: Callable[[], T], sql: Any, params: Any) -> T:
         """What Django and ``connection_created`` receivers set; the database behind is not known yet."""
@@ -372,7 +372,7 @@ def _may_do(sql: str, vendor: str) -> tuple[bool, bool]:
     return not sets_nothing, not writes_nothing
 
 
-def innermost(cursor: Any) -> Any:
+def _innermost(cursor: Any) -> Any:
     """The driver's cursor inside of a wrapper."""
     inner = cursor.cursor
     return inner.cursor if isinstance(inner, Fetched) else inner

@@ -254,6 +254,13 @@ def test_many_texts(exporter, monkeypatch):
     assert len(OrmcacheInstrumentor._spans._texts) == 1
 
 
+def test_a_long_text_is_not_remembered(exporter):
+    from ormcache.contrib.opentelemetry import spans
+
+    list(Author.objects.extra(where=[f"'{'x' * spans.LONGEST_TEXT}' = ''"]))
+    assert OrmcacheInstrumentor._spans._texts == {}
+
+
 # Metrics ------------------------------------------------------------------------------
 
 
