@@ -6,6 +6,7 @@ Writes go to rows that no other workload reads, so that a workload's answers do 
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 import os
 from collections.abc import Callable
@@ -13,8 +14,9 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Avg, Count, F, Max, Sum
+from django.template import Context, Engine
 
-from benchmarks.reading import read
+from benchmarks.reading import derived, fragment_tags, read
 from benchmarks.shop.models import (
     Address,
     Brand,
@@ -123,6 +125,28 @@ def page_15() -> Any:
 
 def page_25() -> Any:
     return page(25)
+
+
+def text_of_page() -> str:
+    return "\n".join(map(str, page_15()))
+
+
+_text_of_page = derived(text_of_page)
+
+
+def function_15() -> Any:
+    return _text_of_page()
+
+
+@functools.cache
+def _template() -> Any:
+    begin, end = fragment_tags()
+    libraries = {"cache": "django.templatetags.cache", "ormcache": "ormcache.templatetags.ormcache"}
+    return Engine(libraries=libraries).from_string(f"{begin}{{{{ text }}}}{end}")
+
+
+def fragment_15() -> Any:
+    return str(_template().render(Context({"text": text_of_page})))
 
 
 # Reads for the first time ---------------------------------------------------------------

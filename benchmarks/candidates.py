@@ -18,6 +18,7 @@ REFERENCE = "plain"
 VARIABLE = "ORMCACHE_BENCHMARK_SETTINGS"  # of the environment: the settings of a candidate's processes, as JSON
 TIMEOUT = 3600  # seconds; longer than any run of the suite between a write and the read that checks it
 BLACKLISTED = "shop.Visit"
+COUNTER = "benchmarks.tasks.Statements"  # what acts between Django and the driver
 
 Settings = dict[str, Any]
 
@@ -118,7 +119,12 @@ def _cacheops(candidate: Candidate, places: Places, settings: Settings) -> None:
 def _ormcache(store: str, level: str) -> Candidate:
     def extend(candidate: Candidate, places: Places, settings: Settings) -> None:
         settings["DATABASES"]["default"]["ENGINE"] = "ormcache.backends.postgresql"
-        settings["ORMCACHE"] = {"STORE": store, "CONSISTENCY": level, "BLACKLIST": [BLACKLISTED]}
+        settings["ORMCACHE"] = {
+            "STORE": store,
+            "CONSISTENCY": level,
+            "BLACKLIST": [BLACKLISTED],
+            "TRANSPARENT": [COUNTER],  # or nothing would be cached while statements are counted
+        }
         if level == "near":
             settings["ORMCACHE"]["NEAR_MAX_LAG"] = LAG
         if store == "redis":

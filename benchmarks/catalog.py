@@ -92,7 +92,7 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def conclusions(facts: Facts, catalog: Catalog) -> None:
-    scope = catalog.seen_from()
+    scope = catalog.resolver_for()
     for relation in facts.relations:
         scope.written([relation.name])
         scope.read([relation.name])

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from benchmarks.candidates import REFERENCE
 from benchmarks.figures import summary
-from benchmarks.tables import candidates, mark, throughput
+from benchmarks.tables import candidates, is_marked, mark, rate_ratios, throughput
 from benchmarks.workloads import GROUPS
 
 INK = "#808080"  # text and axes: the same distance from white and from black
@@ -43,6 +43,7 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
         made = [_ratios(results, group, title, folder) for group, title in GROUPS.items()]
         experiments = results["experiments"]
         made.append(_mixed(results, experiments.get("mixed"), folder))
+        made.append(_lobsters(results, experiments.get("lobsters"), folder))
         for name, step, label in (
             ("growth-tables", "hit", "tables of the query"),
             ("growth-entries", "hit", "entries in the store"),
@@ -130,6 +131,39 @@ def _mixed(results: dict[str, Any], loads: list[dict[str, Any]] | None, folder: 
     all_axes[0][0].set_ylabel("operations a second")
     _legend(figure, all_axes[0][0])
     return _save(figure, folder / "mixed.svg")
+
+
+def _lobsters(results: dict[str, Any], found: dict[str, Any] | None, folder: Path) -> Path | None:
+    """Throughput as a ratio to plain Django's, a bar for each candidate."""
+    measured = found["results"] if found else {}
+    plain = measured.get(REFERENCE, {}).get("rounds")
+    others = [one for one in candidates(results) if one["name"] != REFERENCE and measured.get(one["name"])]
+    spreads = {one["name"]: rate_ratios(measured[one["name"]]["rounds"], plain or []) for one in others}
+    others = [one for one in others if spreads[one["name"]]]
+    if not others:
+        return None
+    colours = _colours(results)
+    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.35 * len(others)))
+    for place, candidate in enumerate(others):
+        name = candidate["name"]
+        spread = spreads[name]
+        marked = is_marked(measured[name])
+        axes.barh(
+            place,
+            spread.median,
+            height=0.7,
+            color=colours[name],
+            alpha=0.35 if marked else 1,
+            hatch="///" if marked else None,
+            xerr=[[spread.median - spread.low], [spread.high - spread.median]],
+            error_kw={"ecolor": INK, "elinewidth": 0.8},
+        )
+    axes.axvline(1, color=INK, linewidth=1)
+    axes.set_yticks(range(len(others)), [one["title"] for one in others])
+    axes.invert_yaxis()
+    axes.set_xlabel("requests a second as a ratio to plain Django; above 1 is faster, hatched: pages were wrong")
+    axes.set_title("The request mix of lobste.rs", loc="left")
+    return _save(figure, folder / "lobsters.svg")
 
 
 def _growth(

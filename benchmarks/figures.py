@@ -35,6 +35,11 @@ def ratios(ours: Sequence[float], reference: Sequence[float]) -> Spread | None:
     return Spread.of([one / other for one, other in pairs]) if pairs else None
 
 
+def is_tie(spread: Spread | None) -> bool:
+    """Is a ratio no different from 1, as far as was seen: are its rounds further apart than it is from 1?"""
+    return spread is not None and spread.high - spread.low >= abs(spread.median - 1)
+
+
 def of_rounds(rounds: Sequence[Mapping[str, float]], what: str) -> list[float]:
     """Seconds for one call, round by round."""
     return [one[what] / one["calls"] for one in rounds if what in one]
@@ -62,11 +67,13 @@ def summary(rounds: Sequence[Mapping[str, float]], reference: Sequence[Mapping[s
     whole = sum(part for part in parts.values() if part is not None)
     reference_parts = [total(reference, role) for role in ROLES]
     reference_whole = sum(part for part in reference_parts if part is not None)
+    cpus, reference_cpus = ([sum(one.get(role, 0.0) for role in ROLES) for one in each] for each in (rounds, reference))
     return {
         "wall": Spread.of(walls),
         "ratio": ratios(walls, of_rounds(reference, "wall")),
         "application_ratio": ratios(of_rounds(rounds, "application"), of_rounds(reference, "application")),
         "cpu": whole,
+        "cpu_spread": ratios(cpus, reference_cpus),
         "cpu_ratio": whole / reference_whole if reference_whole else None,
         **parts,
     }

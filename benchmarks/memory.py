@@ -1,4 +1,4 @@
-"""What an entry takes, in each store and in the process itself: one row, and twenty."""
+"""What an entry takes, in each store and in the process itself: one row, twenty, and a whole page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.candidates import REFERENCE, Candidate
 from benchmarks.suite import Suite, explain
 from benchmarks.worker import WorkerError
 
-SHAPES = ("one", "twenty")
+SHAPES = ("one", "twenty", "page")
 
 
 def run(suite: Suite) -> dict[str, Any]:
@@ -74,13 +74,20 @@ def _on_disk(folder: Path) -> int:
 
 
 def fill(shape: str, first: int, last: int) -> None:
-    """So many queries that differ by a number."""
+    """So many queries or pages that differ by a number."""
+    from django.test import RequestFactory
+
     from benchmarks.reading import read
     from benchmarks.shop.models import Product
+    from benchmarks.wsgi import cached, page
+
+    view = cached(page)
 
     for number in range(first, last):
         bound = 10**12 + number
         if shape == "one":
             read(f"memory one {number}", lambda bound=bound: list(Product.objects.filter(pk=1, pk__lt=bound)))
+        elif shape == "page":  # with few queries beside it, which are the same for all
+            view(RequestFactory().get(f"/{number}/", headers={"host": "localhost"}))
         else:
             read(f"memory twenty {number}", lambda bound=bound: list(Product.objects.filter(pk__lt=bound)[:20]))

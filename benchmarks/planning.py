@@ -98,15 +98,17 @@ def measure(vendor: str, texts: list[str], rounds: int) -> dict[str, list[float]
 
     connection = connections[vendor]
     connection.ensure_connection()
-    database = connection.ormcache.database
+    database, context = connection.ormcache.database, connection.ormcache.resolution_context()
     fresh = iter(range(10**9))
     for text in texts:
-        database.plan(text)
+        database.plans.plan(text, context)
     # A comment that no text has had yet makes each of them one that has not been seen.
     return {
         "analysis": timed(lambda text: analyse(text, vendor), texts, rounds),
-        "plan, first sight": timed(lambda text: database.plan(f"{text}\n-- {next(fresh)}"), texts, rounds),
-        "plan, known": timed_known(database.plan, texts, rounds),
+        "plan, first sight": timed(
+            lambda text: database.plans.plan(f"{text}\n-- {next(fresh)}", context), texts, rounds
+        ),
+        "plan, known": timed_known(lambda text: database.plans.plan(text, context), texts, rounds),
     }
 
 

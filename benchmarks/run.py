@@ -10,8 +10,9 @@ from typing import Any
 
 import psutil
 
-from benchmarks import floor, freshness, growth, herd, memory, mixed, startup, web
+from benchmarks import floor, freshness, growth, herd, memory, mixed, phases, startup, web
 from benchmarks.candidates import Candidate
+from benchmarks.lobsters import load as lobsters
 from benchmarks.servers import Bench
 from benchmarks.suite import Suite, explain
 from benchmarks.worker import WorkerError
@@ -24,7 +25,9 @@ _EXPERIMENTS = {
     "floor": floor.run,
     "freshness": freshness.run,
     "mixed": mixed.run,
+    "phases": phases.run,
     "web": web.run,
+    "lobsters": lobsters.run,
     "herd": herd.run,
     "memory": memory.run,
     "startup": startup.run,

@@ -16,9 +16,15 @@ class Size:
     mixed_processes: tuple[int, ...]
     web_seconds: float
     web_rounds: int
+    lobsters_scale: float  # 1: as much as the site had in 2018
+    lobsters_requests: int  # of one process in one round
+    lobsters_rounds: int
+    lobsters_processes: int
     herd_readers: int
     herd_milliseconds: float  # what the slow query takes
     herd_rounds: int
+    phases: tuple[int, ...]  # reads in one phase
+    phase_rounds: int
     memory_entries: int
     startup_rounds: int
     tables: tuple[int, ...]  # of one query
@@ -37,9 +43,15 @@ SIZES = {
         mixed_processes=(1, 2, 4),
         web_seconds=5,
         web_rounds=3,
+        lobsters_scale=1,
+        lobsters_requests=1000,
+        lobsters_rounds=3,
+        lobsters_processes=2,
         herd_readers=50,
         herd_milliseconds=200,
         herd_rounds=3,
+        phases=(200, 2_000),
+        phase_rounds=5,
         memory_entries=10_000,
         startup_rounds=7,
         tables=(1, 2, 5, 10, 20, 30),
@@ -56,9 +68,15 @@ SIZES = {
         mixed_processes=(1, 2),
         web_seconds=0.7,
         web_rounds=1,
+        lobsters_scale=0.02,
+        lobsters_requests=100,
+        lobsters_rounds=1,
+        lobsters_processes=2,
         herd_readers=10,
         herd_milliseconds=50,
         herd_rounds=1,
+        phases=(200,),
+        phase_rounds=3,
         memory_entries=500,
         startup_rounds=1,
         tables=(1, 10, 30),
@@ -76,9 +94,15 @@ SIZES = {
         mixed_processes=(1, 2),
         web_seconds=0.3,
         web_rounds=1,
+        lobsters_scale=0.005,
+        lobsters_requests=30,
+        lobsters_rounds=1,
+        lobsters_processes=2,
         herd_readers=4,
         herd_milliseconds=20,
         herd_rounds=1,
+        phases=(100,),
+        phase_rounds=2,
         memory_entries=100,
         startup_rounds=1,
         tables=(1, 30),

@@ -27,8 +27,8 @@ import django
 from django.conf import settings
 
 from benchmarks.meter import Meter
+from ormcache.cache.stamps import new_stamp
 from ormcache.conf import config_for
-from ormcache.stamps import new_stamp
 from ormcache.stores import open_store
 from ormcache.stores.base import WRITER_LENGTH, Store
 from tests.servers import Server, Servers
@@ -66,8 +66,8 @@ def operations(store: Store) -> dict[str, Operation]:
     slots = [os.urandom(16) for _ in range(SLOTS)]
     table, schema = slots[1:2], slots[2]
     entry, value = os.urandom(16), os.urandom(ENTRY)
-    store.fill(slots, new_stamp())
-    store.put(entry, value, None)
+    store.fill_slots(slots, new_stamp())
+    store.put_entry(entry, value, None)
 
     def write() -> None:
         writer = os.urandom(WRITER_LENGTH)
@@ -82,7 +82,7 @@ def operations(store: Store) -> dict[str, Operation]:
     return {
         "look up slots": lambda: store.look_up(None, slots),
         "look up an entry": lambda: store.look_up(entry, slots),
-        "put": lambda: store.put(entry, value, 300),
+        "put": lambda: store.put_entry(entry, value, 300),
         "mark and settle": write,
         "mark and settle unasked": commit,
     }

@@ -1,4 +1,7 @@
-"""A page of fifteen queries through gunicorn under wrk, with and without persistent connections."""
+"""A page of fifteen queries through gunicorn under wrk.
+
+With and without persistent connections to the database; and as a whole page that is cached, sent or not modified.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.candidates import Candidate
 from benchmarks.suite import Suite
@@ -20,6 +23,21 @@ CONNECTIONS = 4
 START_TIMEOUT = 30.0  # seconds
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+
+class Way(NamedTuple):
+    name: str
+    path: str
+    max_age: int | None  # Django's CONN_MAX_AGE
+    is_conditional: bool = False  # does the client have the page already, and ask whether it has changed?
+
+
+WAYS = (
+    Way("CONN_MAX_AGE=0", "/", 0),
+    Way("persistent connections", "/", None),
+    Way("a cached page", "/cached/", None),
+    Way("a cached page that the client has", "/cached/", None, is_conditional=True),
+)
 
 
 class WrkMissing(Exception):
@@ -34,33 +52,34 @@ def run(suite: Suite) -> dict[str, Any]:
         suite.say(message)
         return {"skipped": message}
     found: dict[str, Any] = {}
-    for name, max_age in (("CONN_MAX_AGE=0", 0), ("persistent connections", None)):
-        suite.say(f"gunicorn, {name}")
-        found[name] = suite.by_turns(
-            suite.size.web_rounds, lambda candidate, max_age=max_age: _slice(suite, candidate, max_age)
+    for way in WAYS:
+        suite.say(f"gunicorn, {way.name}")
+        found[way.name] = suite.by_turns(
+            suite.size.web_rounds, lambda candidate, way=way: _slice(suite, candidate, way)
         )
     return found
 
 
-def _slice(suite: Suite, candidate: Candidate, max_age: int | None) -> dict[str, Any]:
+def _slice(suite: Suite, candidate: Candidate, way: Way) -> dict[str, Any]:
     port = free_port()
-    url = f"http://127.0.0.1:{port}/"
+    url = f"http://127.0.0.1:{port}{way.path}"
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--bind", f"127.0.0.1:{port}"]
         + ["--log-level", "error", "benchmarks.wsgi"],
-        env=os.environ | suite.environment(candidate, max_age=max_age),
+        env=os.environ | suite.environment(candidate, max_age=way.max_age),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         _wait_for(url, server)
         for _ in range(10 * WORKERS):  # so that each of its processes has served some
-            _fetch(url)
+            tag = _fetch(url)
+        header = ["--header", f"If-None-Match: {tag}"] if way.is_conditional and tag else []
         meter = suite.meter(candidate, application=server.pid)
         before = meter.read()
         said = subprocess.run(
             ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--latency"]
-            + ["--duration", f"{max(1, round(suite.size.web_seconds))}s", url],
+            + [*header, "--duration", f"{max(1, round(suite.size.web_seconds))}s", url],
             capture_output=True,
             text=True,
             check=True,
@@ -92,9 +111,12 @@ def _seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _fetch(url: str) -> bytes:
+def _fetch(url: str) -> str | None:
+    """The ETag of what is there, if it has one."""
     with urllib.request.urlopen(url, timeout=10) as answer:
-        return bytes(answer.read())
+        answer.read()
+        tag: str | None = answer.headers["ETag"]
+    return tag
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:

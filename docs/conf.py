@@ -32,7 +32,10 @@ autodoc_typehints_description_target = "documented"
 # A cross-reference that leads nowhere is a warning, and warnings are errors. Other projects' names have no address
 # here: their inventories would have to be fetched.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!ormcache\b).*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!ormcache\b).*"),
+    ("py:.*", r"ormcache\.[\w.]+\.[A-Z]"),  # type variables
+]
 
 html_theme = "furo"
 html_title = "ormcache"

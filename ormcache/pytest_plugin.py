@@ -1,4 +1,4 @@
-"""The plugin for pytest: a fixture and a mark. Nothing of Django is imported until a test uses one of them."""
+"""Adds a fixture and a mark to pytest. Django is not imported before a test uses one of them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def ormcache_recorder() -> Iterator[Recorder]:
-    """What becomes of the test's reads and writes: an ``ormcache.testing.Recorder``."""
+    """Record what becomes of the test's reads and writes, in an ``ormcache.testing.Recorder``."""
     with import_module("ormcache.testing").Recorder() as recorder:
         yield recorder
 
 
-# Around the set-up and the tear-down, so that fixtures of any scope that a test needs run inside of it.
+# Around setup and teardown, so that the fixtures of a test, of any scope, run inside.
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -1,28 +1,39 @@
 """Servers, databases and fixtures for all tests.
 
-``pytest --engine sqlite|postgresql|mysql`` chooses the database of ``tests/live``.
+``pytest --engine sqlite|postgresql|mysql`` chooses the database of ``tests/integration``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import django
 import hypothesis
 import pytest
 
 from tests import environment
-from tests.process import OtherProcess
+from tests.clusters import Cluster
+from tests.examples import try_few
+from tests.process import OtherProcess, close_nursery, keep_to_this_run
 from tests.servers import AnyServer, Server, ServerMissing, Servers
 
 CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+MEMORY = Path("/dev/shm")
+#: Bytes; containers have 64 MB often, which a few stores fill
+ROOM_FOR_STORES = 2**30
+#: Bytes; of databases that are emptied after every test
+ROOM_FOR_DATABASES = 2**24
 
 #: The servers that this process has started; None in a worker of pytest-xdist
 _servers: Servers | None = None
@@ -34,12 +45,15 @@ _shared: dict[str, list[AnyServer]] = {}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--engine", choices=environment.ENGINES, default="sqlite", help="the database engine of tests/live (sqlite)"
+        "--engine", choices=environment.ENGINES, default="sqlite", help="database engine of tests/integration (sqlite)"
     )
+    parser.addoption("--few", action="store_true", help="try a fifth of the examples of generated tests")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-django looks whether Django is set up
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("few"):
+        try_few()
     if not hasattr(config, "workerinput"):
         _start_run(config.getoption("engine"))
     run = environment.current()
@@ -57,12 +71,24 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--hypothesis-profile", None):
         hypothesis.settings.load_profile("same")
     django.setup()
+    keep_to_this_run()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect no garbage while tests are collected, which are thousands of objects, and none of them is garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def _start_run(engine: str) -> None:
     """Start the servers before Django reads its settings, which need their addresses."""
     global _servers
-    _servers = Servers(Path(tempfile.mkdtemp(prefix="ormcache-tests-")))
+    folder, databases = _new_folders(engine)
+    _servers = Servers(folder, databases)
     missing = {}
     for kind in ["redis", "memcached", *({engine} - {"sqlite"})]:
         try:
@@ -70,10 +96,23 @@ def _start_run(engine: str) -> None:
         except ServerMissing as error:
             missing[kind] = str(error)
     descriptions = {kind: [server.describe() for server in servers] for kind, servers in _shared.items()}
-    environment.Run(engine, _servers.folder, descriptions, missing).publish()
+    environment.Run(engine, folder, descriptions, missing, databases).publish()
+
+
+def _new_folders(engine: str) -> tuple[Path, Path]:
+    """The folder of a run and that of its databases: in memory for SQLite, whose every commit waits for the disk.
+
+    Only the second where there is little of it, which makes most of the difference.
+    """
+    free = shutil.disk_usage(MEMORY).free if engine == "sqlite" and os.access(MEMORY, os.W_OK) else 0
+    folder = Path(tempfile.mkdtemp(prefix="ormcache-tests-", dir=MEMORY if free > ROOM_FOR_STORES else None))
+    if ROOM_FOR_DATABASES < free <= ROOM_FOR_STORES:
+        return folder, Path(tempfile.mkdtemp(prefix="ormcache-databases-", dir=MEMORY))
+    return folder, folder
 
 
 def pytest_unconfigure() -> None:
+    close_nursery()
     if _servers is not None:
         _servers.close()
 
@@ -90,7 +129,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(reason)
 
 
-def _missing(reason: str) -> Any:
+@pytest.fixture(scope="module", autouse=True)
+def _spare_garbage_collection() -> None:
+    """Leave what is in memory by now out of later collections: with thousands of tests it takes most of their time."""
+    gc.collect()
+    gc.freeze()
+
+
+def skip_or_fail(reason: str) -> Any:
     """A skip on somebody's own machine; where all servers are expected, a failure."""
     if CI:
         pytest.fail(reason, pytrace=False)
@@ -113,7 +159,7 @@ def start_server() -> Iterator[Callable[..., Server]]:
         try:
             server = servers.start(kind, **options)
         except ServerMissing as error:
-            _missing(str(error))
+            skip_or_fail(str(error))
         started.append(server)
         return server
 
@@ -140,6 +186,39 @@ def redis_server() -> AnyServer:
 
 
 @pytest.fixture(scope="session")
+def valkey_server() -> AnyServer:
+    return _of_run("valkey")[0]
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[Cluster]:
+    """Three nodes that all tests of this run share. Stopping one is for ``start_cluster``."""
+    servers = _servers or Servers(Path(tempfile.mkdtemp(prefix="ormcache-tests-")))
+    try:
+        cluster = Cluster(servers.start)
+    except ServerMissing as error:
+        skip_or_fail(str(error))
+    yield cluster
+    cluster.close()
+    if servers is not _servers:
+        servers.close()
+
+
+@pytest.fixture
+def start_cluster(start_server: Callable[..., Server]) -> Iterator[Callable[..., Cluster]]:
+    """``start_cluster()``: a cluster of three nodes for one test, which may do with it as it likes."""
+    started = []
+
+    def start(**options: Any) -> Cluster:
+        started.append(Cluster(start_server, **options))
+        return started[-1]
+
+    yield start
+    for cluster in started:
+        cluster.close()
+
+
+@pytest.fixture(scope="session")
 def memcached_servers() -> list[AnyServer]:
     return _of_run("memcached")
 
@@ -153,7 +232,7 @@ def _of_run(kind: str) -> list[AnyServer]:
                 servers = _servers or Servers(Path(tempfile.mkdtemp(prefix="ormcache-tests-")))
                 attached = servers.shared(kind)
             except ServerMissing as error:
-                _missing(str(error))
+                skip_or_fail(str(error))
         _shared[kind] = attached
     return _shared[kind]
 
@@ -174,7 +253,7 @@ def django_db_setup(django_db_blocker: Any, engine: str) -> Iterator[None]:
 
     run = environment.current()
     if engine in run.missing:
-        _missing(run.missing[engine])
+        skip_or_fail(run.missing[engine])
     with django_db_blocker.unblock():
         databases.create(run)
     yield
@@ -183,11 +262,43 @@ def django_db_setup(django_db_blocker: Any, engine: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def database(django_db_setup: None, django_db_blocker: Any, configure: Callable[..., None]) -> Iterator[None]:
-    """Empty databases with real commits, an empty embedded store, and new connections. All of tests/live has it."""
+def store_folder() -> Iterator[str]:
+    """A folder with an empty embedded store. It is removed at once, because other processes give it 17 MB of blocks.
+
+    This process does not: that would take longer than most tests. ``tests/stores`` has the store as it is.
+    """
+    from ormcache.stores.embedded import files
+
+    folder = tempfile.mkdtemp(prefix="store-", dir=environment.current().own_folder)
+    with mock.patch.object(files, "_allocate"):
+        _make_store(Path(folder))
+        yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_store(folder: Path) -> None:
+    """Make the files of an embedded store without the wait until all processes have left files of before.
+
+    Nobody can have any from a folder that is new, and each test would wait longer than most of them take.
+    """
+    from ormcache.conf import OPTIONS
+    from ormcache.stores.embedded import files
+    from ormcache.stores.embedded.presence import NamespaceLock
+
+    lock = NamespaceLock(folder)
+    with mock.patch.object(files, "CHECK_INTERVAL", 0):
+        files.open_files(folder, OPTIONS["MAX_SIZE"].default, lock).close()
+    lock.release()
+
+
+@pytest.fixture
+def database(
+    django_db_setup: None, django_db_blocker: Any, store_folder: str, configure: Callable[..., None]
+) -> Iterator[None]:
+    """Empty databases with real commits, an empty embedded store, new connections. All of tests/integration has it."""
     from tests import databases
 
-    configure(LOCATION=tempfile.mkdtemp(prefix="store-", dir=environment.current().own_folder))
+    configure(LOCATION=store_folder)
     with django_db_blocker.unblock():
         yield
         databases.forget_connections()
@@ -299,9 +410,10 @@ class StartProcess:
 def other_process() -> Iterator[StartProcess]:
     """A function, by its dotted name, in a new process of the same site.
 
-    ``other_process("tests.live.helpers.titles", 1)`` returns its result.
-    ``other_process.start("tests.live.helpers.titles", 1, stops=[...])`` returns an :class:`tests.process.OtherProcess`
-    that stops where the function calls ``tests.process.stop("name")``, and before or after any function that is
+    ``other_process("tests.integration.calls.names")`` returns its result.
+    ``other_process.start("tests.integration.calls.names", stops=[...])`` returns an
+    :class:`tests.process.OtherProcess` that
+    stops where the function calls ``tests.process.stop("name")``, and before or after any function that is
     named like ``"after:ormcache.stores.base.Store.mark"``.
     """
     start = StartProcess()

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.servers import Attached
 
 VARIABLE = "ORMCACHE_TEST_RUN"
+#: Below the folder of a worker: what processes note for all others of the host, which are to be those of one worker
+NOTES = "notes"
 #: What a test has set for ormcache, as JSON, for the processes that it starts: see ``configure`` in tests/conftest.py
 OVERRIDES = "ORMCACHE_TEST_OVERRIDES"
 ENGINES = ("sqlite", "postgresql", "mysql")
@@ -31,6 +33,8 @@ class Run:
     servers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     #: kind of server → why there is none
     missing: dict[str, str] = field(default_factory=dict)
+    #: where SQLite's databases are, if not in ``folder``
+    databases: Path | None = None
 
     @property
     def worker(self) -> str:
@@ -44,7 +48,7 @@ class Run:
     def database_name(self, alias: str) -> str:
         """The name of the physical database that this alias leads to."""
         if self.engine == "sqlite":
-            return str(self.own_folder / f"{alias}.sqlite3")
+            return str((self.databases or self.folder) / f"{self.worker}-{alias}.sqlite3")
         # The folder's name is random: runs that share a server do not meet.
         return f"{self.folder.name}_{self.worker}_{alias}".replace("-", "_").lower()
 
@@ -58,9 +62,7 @@ class Run:
 
     def publish(self) -> None:
         self.own_folder.mkdir(exist_ok=True)
-        os.environ[VARIABLE] = json.dumps(
-            {"engine": self.engine, "folder": str(self.folder), "servers": self.servers, "missing": self.missing}
-        )
+        os.environ[VARIABLE] = json.dumps(asdict(self), default=str)
 
 
 def current() -> Run:
@@ -69,4 +71,5 @@ def current() -> Run:
     if published is None:
         return Run("sqlite", Path(tempfile.gettempdir()) / "ormcache-tests")
     values = json.loads(published)
-    return Run(**values | {"folder": Path(values["folder"])})
+    folders = {name: Path(values[name]) for name in ("folder", "databases") if values[name] is not None}
+    return Run(**values | folders)

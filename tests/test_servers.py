@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.process import ROOT
+from tests.waiting import eventually
 
 CRASH = """
 import os, pathlib, signal, tempfile
@@ -77,12 +77,8 @@ def test_shared_servers(redis_server, memcached_servers):
 def test_nothing_outlives_tests_that_crash(redis_server):
     crashed = subprocess.run([sys.executable, "-c", CRASH], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     pid, folder = crashed.stdout.split()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and (_alive(int(pid)) or Path(folder).exists()):
-        time.sleep(0.05)
 
-    assert not _alive(int(pid))
-    assert not Path(folder).exists()
+    eventually(lambda: not _alive(int(pid)) and not Path(folder).exists())
 
 
 def _alive(pid: int) -> bool:

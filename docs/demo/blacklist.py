@@ -1,4 +1,4 @@
-"""Part 4: a table that is written at every visit and kept out of the cache."""
+"""Part 5: a table that is written at every visit and kept out of the cache."""
 
 from statistics import median
 
@@ -12,7 +12,7 @@ PAGE = "/traffic/"
 
 
 def show_blacklist(plain, cached, blacklisted, check):
-    title("4. A table on the blacklist")
+    title("5. A table on the blacklist")
     line('  ORMCACHE = {"BLACKLIST": ["atlas.PageView"]}  # written at every visit')
     line()
     sites = {"plain Django": plain, "ormcache": cached, "ormcache, blacklisted": blacklisted}
@@ -20,6 +20,9 @@ def show_blacklist(plain, cached, blacklisted, check):
         site.inspect("/")  # a process reads the schema once, before its first query
     queries = {name: [site.inspect(PAGE)["queries"] for _ in range(3)] for name, site in sites.items()}
     inserts, stale = _write(plain, sites, blacklisted)
+    # Plain Django has written to the same file, which ends all results.
+    blacklisted.inspect("/")
+    blacklisted.record_views("/", 1)
     home = blacklisted.inspect("/")["queries"]
     line()
     line(f"                           queries of {PAGE}            one INSERT")

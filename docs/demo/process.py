@@ -17,7 +17,7 @@ class SiteFailed(Exception):
 class Site:
     """A process of the site, kept running and asked over a pipe. Its actions are methods: ``site.inspect("/")``."""
 
-    def __init__(self, folder, engine, blacklist=()):
+    def __init__(self, folder, engine, blacklist=(), purge=""):
         self.engine = engine
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("worker.py"))],
@@ -31,6 +31,7 @@ class Site:
                 "DEMO_DATABASE": str(folder / "atlas.sqlite3"),
                 "DEMO_CACHE": str(folder / "cache"),
                 "DEMO_BLACKLIST": " ".join(blacklist),
+                "DEMO_PURGE": purge,
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONIOENCODING": "utf-8",
             },

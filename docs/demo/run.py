@@ -15,7 +15,9 @@ from blacklist import show_blacklist
 from freshness import show_freshness
 from pages import compare_pages
 from process import PLAIN, Site, SiteFailed
+from proxy import Proxy, show_purges
 from screen import Checks, line, progress, title
+from whole_pages import show_whole_pages
 
 
 def main():
@@ -46,6 +48,13 @@ def run(folder, engine, check):
         with Site(folder, engine) as cached, Site(folder, engine) as writer:
             ms = compare_pages(plain, cached, check)
             show_freshness(plain, writer, cached, check)
+            show_whole_pages(plain, writer, cached, check)
+        with (
+            Proxy() as proxy,
+            Site(folder, engine, purge=proxy.url) as cached,
+            Site(folder, engine, purge=proxy.url) as writer,
+        ):
+            show_purges(proxy, plain, writer, cached, check, line)
     # New processes, for equal chances: SQLite's own page cache has grown in the ones above.
     with (
         Site(folder, PLAIN) as plain,

@@ -19,7 +19,7 @@ from django.db.backends.signals import connection_created
 
 application = get_wsgi_application()
 
-from atlas import data, writes  # noqa: E402  models can be imported only now
+from atlas import data, whole, writes  # noqa: E402  models can be imported only now
 
 
 def visit(path, times, first=False):
@@ -41,6 +41,12 @@ def inspect(path):
     return {"body": body, "queries": len(statements)}
 
 
+def fetch(path):
+    """The page and the headers by which a reverse proxy may hold it."""
+    headers = {}
+    return {"body": _get(path, headers), "headers": headers}
+
+
 def forget():
     """Makes the next visit of every page a first one: nothing of this database is in the cache."""
     if os.environ["DEMO_ENGINE"] != "django.db.backends.sqlite3":
@@ -49,12 +55,18 @@ def forget():
         ormcache.invalidate()
 
 
-def _get(path):
+def _get(path, found_headers=None):
     url = urlsplit(path)
     environ = {"PATH_INFO": url.path, "QUERY_STRING": url.query}
     setup_testing_defaults(environ)
     statuses = []
-    response = application(environ, lambda status, headers: statuses.append(status))
+
+    def start_response(status, headers):
+        statuses.append(status)
+        if found_headers is not None:
+            found_headers.update(headers)
+
+    response = application(environ, start_response)
     try:
         body = b"".join(response).decode()
     finally:
@@ -88,6 +100,7 @@ ACTIONS = {
     for action in (
         visit,
         inspect,
+        fetch,
         forget,
         data.create_tables,
         data.load_places,
@@ -101,6 +114,7 @@ ACTIONS = {
         writes.commit,
         writes.roll_back,
         writes.record_views,
+        whole.count_runs,
     )
 }
 

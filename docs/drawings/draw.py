@@ -7,10 +7,13 @@ system where it is a picture alone.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from rooms import LAYERS, shown, table  # noqa: E402  # beside this file, which is a script and in no package
 
 STYLE = """
 svg.drawing { --own-ink: #1f2328; --own-soft: #59636e; --own-panel: #f3f4f6; --own-line: #8b949e;
@@ -189,32 +192,26 @@ def write() -> Drawing:
     return d
 
 
-ROOMS = [
-    ("doors", "how Django and a program reach us", "backends/   apps   middleware   ormcache"),
-    ("wiring", "the mixins around a backend; what may be asked", "connection   control   checks"),
-    ("paths", "the way of a read and of a write", "compiler   reads   writes   marking   cursors   …"),
-    ("knowledge", "of connection, session, transaction, database", "session   transaction   planning   keeping   …"),
-    ("protocol", "the rules of this page, and nothing else", "stamps"),
-    ("outside", "the only doors to cache, catalog, settings, host", "stores/   catalog/   conf   host   signals"),
-    ("pure", "no Django, no database: texts, names, bytes", "sql/   keys   rows   worth   reasons"),
-]  # fmt: skip
-
-
 def rooms() -> Drawing:
     """The layers of the code."""
-    d = Drawing(760, 10 + 58 * len(ROOMS), "The layers of the code; imports go down")
-    for number, (name, what, modules) in enumerate(ROOMS):
-        y = 8 + 58 * number
-        d._add("rect", x=40, y=y, width=700, height=48, rx=6, class_="panel")
-        d.text(56, y + 20, name, "strong")
-        d.text(160, y + 20, what, "soft")
-        d.text(160, y + 38, modules)
+    d = Drawing(760, 10 + 40 * len(LAYERS), "The layers of the code; imports go down")
+    for number, layer in enumerate(LAYERS):
+        y = 8 + 40 * number
+        d._add("rect", x=40, y=y, width=700, height=32, rx=6, class_="panel")
+        d.text(56, y + 21, "   ".join(map(shown, layer.rooms)), "strong")
+        d.text(352, y + 21, layer.what, "soft")
     d.arrow((20, 14), (20, d.height - 8))
     return d
 
+
+#: Around the table of rooms in the page that explains them
+BEGIN, END = "<!-- rooms: written by drawings/draw.py -->", "<!-- end of rooms -->"
 
 DRAWINGS = {"read.svg": read, "write.svg": write, "rooms.svg": rooms}
 
 if __name__ == "__main__":
     for name, draw in DRAWINGS.items():
         (HERE / name).write_text(draw().svg(), encoding="utf-8")
+    page = HERE.parent / "how-it-works.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

@@ -12,7 +12,7 @@ from site_of_pictures import Bookshop
 FOLDER = Path(__file__).parent
 THEMES = ("light", "dark")
 WIDTH = 1440
-PATH = "/admin/ormcache_admin/figures/"
+PATH = "/admin/ormcache_admin/statistics/"
 
 
 def log_in(page, address):

@@ -158,9 +158,9 @@ def take(address, theme, complaints):
             page.click("#djShowToolBarButton")
         page.click("#djdt-OrmcachePanel a")
         page.wait_for_selector("#ormcacheMain_1")
-        # What the write in this request has retired, in full.
-        retired = page.locator("#OrmcachePanel tbody tr", has_text="in this request").first
-        retired.locator(".djToggleSwitch").click()
+        # What the write in this request has invalidated, in full.
+        invalidated = page.locator("#OrmcachePanel tbody tr", has_text="in this request").first
+        invalidated.locator(".djToggleSwitch").click()
         page.screenshot(path=FOLDER / f"toolbar-{theme}.png")
         page.locator("#OrmcachePanel button", has_text="Plan").first.click()
         page.wait_for_selector("#djDebugWindow dl")

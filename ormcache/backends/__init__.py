@@ -1,3 +1,4 @@
-"""Django's engines with the cache in front. Using one of them is enough for the system checks to run."""
+"""Database engines with the cache in front of Django's. Using one also registers checks and background tasks."""
 
 from ormcache import checks as checks  # registers them
+from ormcache.outside import outbox as outbox  # adds its task

@@ -1,4 +1,4 @@
-"""What lies under a view, and what keeps its rows from being cached."""
+"""Resolves views and policies: which relations they read, and why their rows may not be cached."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ormcache import reasons
 from ormcache.catalog.facts import Facts
 from ormcache.catalog.functions import Functions
 from ormcache.catalog.lookup import Lookup
+from ormcache.catalog.settings_read import ASKED, is_custom, settings_read
 from ormcache.sql import Effect, Statement, analyse
 
 #: Functions that read what a session's fingerprint has anyway
@@ -15,7 +16,7 @@ FOLLOWED = frozenset({"current_setting", "current_user", "session_user", "curren
 
 
 class Views:
-    """The queries that a database puts in the place of its relations: of views, and of row-level security.
+    """The queries that a database runs in place of its relations: those of views, and of row-level security.
 
     Each is read when it is first asked for. Threads share this; two of them may read the same view at once.
     """
@@ -38,7 +39,7 @@ class Views:
         return relation in self._queries
 
     def statements(self, relation: str) -> tuple[Statement | None, ...]:
-        """What is run in the relation's place or with it; None for a query that is not understood."""
+        """Return what is run in place of a relation, or along with it; None for a query that cannot be parsed."""
         found = self._statements.get(relation)
         if found is None:
             texts: list[str | None] = [f"SELECT {condition}" for condition in self._conditions.get(relation, ())]
@@ -48,7 +49,7 @@ class Views:
         return found
 
     def under(self, relation: str) -> frozenset[str]:
-        """All that reading the relation reads as well, at any depth."""
+        """Return all relations that a read of this one reads as well, at any depth."""
         found = self._under.get(relation)
         if found is None:
             reached: set[str] = set()
@@ -56,33 +57,41 @@ class Views:
             while waiting:
                 for statement in self.statements(waiting.pop()):
                     if statement is not None:
-                        new = self._lookup.named(statement.names) - reached - {relation}
+                        new = self._read_by(statement) - reached - {relation}
                         reached |= new
                         waiting.extend(one for one in new if one in self)
             found = self._under[relation] = frozenset(reached)
         return found
 
     def at_once(self, relation: str) -> Iterator[tuple[bool, set[str]]]:
-        """What reading the relation reads by itself: is it the view's own query, or a policy; and what that names."""
+        """Yield, for each query of a relation, whether it is the view's own or a policy's, and what it names."""
         statements = self.statements(relation)
         for number, statement in enumerate(statements, 1):
             if statement is not None:
                 # The conditions of policies come first.
                 is_own = self.is_view(relation) and number == len(statements)
-                yield is_own, self._lookup.named(statement.names) - {relation}
+                yield is_own, self._read_by(statement) - {relation}
 
-    def obstacle(self, relation: str) -> str | None:
-        """Why what these queries answer cannot be kept, what lies under them left aside."""
+    def _read_by(self, statement: Statement) -> set[str]:
+        """Return the relations that a query names, and those that the functions in it look into."""
+        named = self._lookup.named(statement.names, statement.columns)
+        return named | self._functions.read_by(self._functions.called(statement))
+
+    def bypass_reason(self, relation: str) -> str | None:
+        """Return why results of these queries cannot be cached, apart from what lies under them; or None."""
         for statement in self.statements(relation):
             if statement is None:
                 return reasons.NOT_UNDERSTOOD
             followed = FOLLOWED if relation in self._conditions else frozenset()
+            read = settings_read(self._conditions.get(relation, ()))
+            if not all(is_custom(name) or name in ASKED for name in read):
+                return reasons.SESSION_FUNCTION
             forgiven = {None, reasons.FUNCTION} | ({reasons.SESSION_FUNCTION} if followed else set())
-            if statement.obstacle not in forgiven:
-                return statement.obstacle
-            obstacle = self._functions.obstacle(self._functions.called(statement) - followed)
-            if obstacle is not None:
-                return obstacle
+            if statement.bypass_reason not in forgiven:
+                return statement.bypass_reason
+            bypass_reason = self._functions.bypass_reason(self._functions.called(statement) - followed)
+            if bypass_reason is not None:
+                return bypass_reason
             if not all(self._lookup.find(source) for source in statement.sources):
                 return reasons.UNKNOWN_RELATION
         return None

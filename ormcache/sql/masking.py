@@ -1,26 +1,26 @@
-"""A text of SQL that may be shown to people and sent to tools: without the values that stand in it."""
+"""Removes the values from SQL that is shown to people or sent to tools."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
-from ormcache.sql.lexer import VENDORS, Kind, spans
-from ormcache.sql.other import spans_other
+from ormcache.sql.generic import spans_other
+from ormcache.sql.lexer import VENDORS, TokenKind, spans
+from ormcache.utils.patterns import compile_pattern
 
 MASK, CUT = "?", "…"
 
-_VALUES = (Kind.LITERAL, Kind.NUMBER)
-_FIRST_WORD = re.compile(r"\s*+([a-zA-Z]++)")
-_PLAIN_NAME = re.compile(r'"\w++"')
+_VALUES = (TokenKind.LITERAL, TokenKind.NUMBER)
+_FIRST_WORD = compile_pattern(r"\s*+([a-zA-Z]++)")
+_PLAIN_NAME = compile_pattern(r'"\w++"')
 
 
-def masked(text: str, vendor: str) -> str:
-    """``text`` as it is spelled, with ``?`` for every literal and number, and without comments, which may quote some.
+def mask_literals(text: str, vendor: str) -> str:
+    """Replace every literal and number of a statement by ``?``, and remove comments, which may quote some.
 
-    ``vendor``: as Django calls it. A text that is not understood is cut to its first word, because nobody can tell
-    where its literals end. (SQLite takes a quoted name that it does not know for a literal: so one in double quotes
-    that is more than a word is masked there.)
+    ``vendor`` is the database's, as Django names it. A text that is not understood is cut to its first word, because it
+    is not known where its literals end. SQLite takes a quoted name that it does not know for a literal; so what stands
+    in double quotes and is more than a word is replaced there too.
     """
     places = spans(text, vendor) if vendor in VENDORS else spans_other(text)
     if places is None:
@@ -29,7 +29,7 @@ def masked(text: str, vendor: str) -> str:
     return "".join(_pieces(text, vendor, places)).strip()
 
 
-def _pieces(text: str, vendor: str, places: Sequence[tuple[Kind | None, int, int]]) -> Iterator[str]:
+def _pieces(text: str, vendor: str, places: Sequence[tuple[TokenKind | None, int, int]]) -> Iterator[str]:
     position = 0
     for kind, start, end in places:
         yield text[position:start]

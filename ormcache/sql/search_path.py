@@ -1,4 +1,4 @@
-"""PostgreSQL's search path: the names of schemas in what ``search_path`` is set to."""
+"""Splits PostgreSQL's ``search_path`` into the names of schemas."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s,"]+))\s*(?:(,)|$)')
 
 
 def split_path(text: str) -> tuple[str, ...] | None:
-    """The names in the text of the setting, as ``set_config()`` takes it and the server tells it.
+    """Return the names in a value of ``search_path``, as ``set_config()`` takes and ``current_setting()`` returns it.
 
-    Names are as the server compares them; None where it would not accept the text, or would cut a name.
+    Names are as the server compares them. Returns None if the server would not accept the text, or would cut a name.
     """
     if not text.strip():
         return ()
@@ -33,7 +33,7 @@ def split_path(text: str) -> tuple[str, ...] | None:
 
 
 def fold(text: str) -> str:
-    """As PostgreSQL folds names that have no quotes: letters beyond ASCII stay as they are."""
+    """Fold a name without quotes as PostgreSQL does: letters beyond ASCII stay as they are."""
     return (
         text.lower()
         if text.isascii()

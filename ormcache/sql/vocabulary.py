@@ -1,18 +1,18 @@
-"""The words of SQL that decide: which functions are repeatable, and which words read the clock, dice or session.
+"""Lists words of SQL: repeatable functions, and words that read the clock, random numbers or the session.
 
-A function is repeatable when equal arguments over equal tables, in sessions with equal settings, give equal answers.
-Everything here is in lower case. What is in no list is unknown, and unknown means uncached.
+A function is repeatable if it returns equal results for equal arguments, over equal tables, in sessions with equal
+settings. All words are in lower case. What is in no list is unknown, and unknown means uncached.
 """
 
 from __future__ import annotations
 
 from ormcache import reasons
 
-#: Databases of kinds that have no rules of their own here
-OTHER = "other"
+#: The vendor of databases of all kinds that have no rules of their own here
+UNKNOWN_VENDOR = "other"
 
-#: Words that stand before a parenthesis without being a function
-NOT_FUNCTIONS = frozenset(
+#: Keywords that can stand before a parenthesis without being called
+KEYWORDS_BEFORE_PARENTHESIS = frozenset(
     """
     add all and any array as between by case check column conflict constraint default delete desc asc distinct else end
     escape except exists filter for from full group having ilike in index inner insert intersect interval into is join
@@ -23,11 +23,11 @@ NOT_FUNCTIONS = frozenset(
     """.split()
 )
 
-#: The same by vendor. What is missing for SQLite is no keyword there or may be a name: programs add functions to
-#: a connection of which no catalog tells.
-NOT_CALLED = {
-    "postgresql": NOT_FUNCTIONS | {"columns", "nested", "passing"},
-    "mysql": NOT_FUNCTIONS | {"columns", "nested", "against"},
+#: Vendor → its keywords that can stand before a parenthesis without being called. What is missing for SQLite is no
+#: keyword there or may be a name: programs add functions to a connection, which no catalog lists.
+KEYWORDS_BEFORE_PARENTHESIS_OF = {
+    "postgresql": KEYWORDS_BEFORE_PARENTHESIS | {"columns", "nested", "passing"},
+    "mysql": KEYWORDS_BEFORE_PARENTHESIS | {"columns", "nested", "against"},
     "sqlite": frozenset(
         """
         add all and as between by case check collate constraint default delete distinct else escape except exists
@@ -63,7 +63,8 @@ _COMMON = """
     md5 sha1 sha224 sha256 sha384 sha512 reverse repeat lpad rpad left right strpos hex unhex char chr ascii
 """
 
-# age() is missing on purpose: with one argument it reads the clock.
+# age() is missing on purpose: with one argument it reads the clock. So does jsonb_path_query_tz() with its kin, which
+# moves times of day by the time zone's offset of today.
 _POSTGRESQL = """
     array_agg array_append array_cat array_dims array_fill array_length array_lower array_ndims array_position
     array_positions array_prepend array_remove array_replace array_to_json array_to_string array_upper bit_and bit_count
@@ -85,15 +86,15 @@ _POSTGRESQL = """
     regr_slope regr_sxx regr_sxy regr_syy row_to_json scale set_bit set_byte set_masklen setweight similarity split_part
     starts_with stddev stddev_pop stddev_samp string_agg string_to_array string_to_table strip to_ascii to_char to_date
     to_hex to_json to_jsonb to_number to_timestamp to_tsquery to_tsvector translate trigram_similarity trim_array
-    trim_scale trunc ts_delete ts_filter ts_headline ts_rank ts_rank_cd ts_rewrite tsvector_to_array tsrange tstzrange
+    trim_scale trunc ts_delete ts_filter ts_headline ts_rank ts_rank_cd tsvector_to_array tsrange tstzrange
     daterange int4range int8range numrange tsmultirange tstzmultirange datemultirange int4multirange int8multirange
     nummultirange unaccent unnest upper_inc upper_inf var_pop var_samp variance websearch_to_tsquery width_bucket
     word_similarity strict_word_similarity akeys avals hstore_to_json hstore_to_jsonb skeys svals exist defined xmlagg
     xmlconcat xmlelement xmlforest xmltable xpath xpath_exists json_table json_to_recordset jsonb_to_record
     jsonb_to_recordset json_populate_record json_populate_recordset jsonb_populate_record jsonb_populate_recordset
-    json_scalar json_serialize jsonb_path_exists_tz jsonb_path_query_tz jsonb_set_lax normalize pg_typeof acosd asind
+    json_scalar json_serialize jsonb_set_lax normalize pg_typeof acosd asind
     atand cosd sind tand sinh cosh tanh asinh acosh atanh gcd lcm abbrev timezone point box circle lseg path polygon
-    area center diameter radius isclosed isopen
+    area center diameter radius isclosed isopen st_asgeojson
 """
 
 _MYSQL = """
@@ -131,13 +132,14 @@ REPEATABLE = {
     "postgresql": frozenset((_COMMON + _POSTGRESQL).split()) | TYPES,
     "mysql": frozenset((_COMMON + _MYSQL).split()) | (TYPES - {"uuid"}),
     "sqlite": frozenset((_COMMON + _SQLITE).split()) | (TYPES - {"date", "time", "datetime", "timestamp"}),
-    OTHER: frozenset(_COMMON.split()),
+    UNKNOWN_VENDOR: frozenset(_COMMON.split()),
 }
 
 _CLOCK = """
     now clock_timestamp statement_timestamp transaction_timestamp timeofday curdate curtime sysdate unix_timestamp
     utc_date utc_time utc_timestamp date time datetime timestamp julianday strftime unixepoch timediff current_date
     current_time current_timestamp localtime localtimestamp
+    jsonb_path_exists_tz jsonb_path_match_tz jsonb_path_query_tz jsonb_path_query_array_tz jsonb_path_query_first_tz
 """
 _RANDOM = """
     rand random randomblob gen_random_uuid gen_random_bytes uuid uuid_short uuid4 uuid7 uuid_v4 uuid_v7 uuidv4 uuidv7
@@ -194,22 +196,40 @@ WRITING_WORDS = frozenset({"insert", "update", "delete", "merge"})
 #: These, and one that is a function as well
 MAY_WRITE = WRITING_WORDS | {"replace"}
 
-#: PostgreSQL's built-in functions that run SQL they are given as text
+#: Functions that run SQL they are given as text, PostgreSQL's, those of its own extensions and of SQLite's, by name;
+#: those that are written in C also by the name that they have there
 RUN_SQL = frozenset(
     """
-    query_to_xml query_to_xmlschema query_to_xml_and_xmlschema cursor_to_xml table_to_xml schema_to_xml database_to_xml
-    dblink dblink_exec ts_stat lo_import lo_put lo_from_bytea lo_unlink lowrite load_extension
+    query_to_xml query_to_xmlschema query_to_xml_and_xmlschema cursor_to_xml cursor_to_xmlschema
+    table_to_xml table_to_xmlschema table_to_xml_and_xmlschema schema_to_xml schema_to_xmlschema
+    schema_to_xml_and_xmlschema database_to_xml database_to_xmlschema database_to_xml_and_xmlschema
+    dblink dblink_exec ts_stat ts_rewrite crosstab crosstab2 crosstab3 crosstab4 crosstab_hash connectby
+    connectby_text connectby_text_serial ts_stat1 ts_stat2 tsquery_rewrite_query
+    lo_import lo_put lo_from_bytea lo_unlink lowrite load_extension eval
     """.split()
 )
+#: Words by which stored code runs SQL that it has put together
+RUN_TEXT = frozenset({"execute", "prepare"})
+
+#: Tables that SQLite keeps for itself and that programs may write to. Its sqlite_dbpage is none: that is the whole file
+OWN_OF_SQLITE = frozenset({"sqlite_sequence", *(f"sqlite_stat{n}" for n in range(1, 5))})
 
 #: Operators that nearly every text has; a statement does not list them
 COMMON_OPERATORS = frozenset("= < > <= >= <> != + - * / % %% ||".split())
 
 #: Functions in C of PostgreSQL's own extensions that change no rows of other tables, whatever they are marked as
-HARMLESS_IN_C = frozenset(
+HARMLESS_C_FUNCTIONS = frozenset(
     """
     armor autoinc crypt dearmor decrypt digest encrypt gen_salt hmac insert_username moddatetime normal_rand
     pgp_pub_decrypt pgp_pub_encrypt pgp_sym_decrypt pgp_sym_encrypt uuid_generate_v1mc
-    show_limit
+    show_limit gettransactionid postgis_cache_bbox st_clusterkmeans st_generatepoints
+    """.split()
+)
+
+#: Functions in C that PostGIS does not mark as immutable, which they are: the parts of its aggregates
+IMMUTABLE_C_FUNCTIONS = frozenset(
+    """
+    pgis_geometry_accum_transfn pgis_geometry_collect_finalfn pgis_geometry_clusterintersecting_finalfn
+    pgis_geometry_clusterwithin_finalfn pgis_geometry_makeline_finalfn pgis_geometry_polygonize_finalfn
     """.split()
 )

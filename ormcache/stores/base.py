@@ -1,236 +1,365 @@
-"""What every store can do, and how all of them fail.
+"""The interface of a store, and the circuit breaker that all stores share.
 
-A store holds three kinds of things under opaque byte names:
+A store holds three kinds of values under opaque byte names:
 
-* **slots**, one per relation: a *stamp* (17 bytes: ``b"S"``, 8 bytes of time, 8 random ones), or *marks* (``b"M"``
-  followed by one 16-byte record per writer: its id and the end of its lease), or nothing;
-* **entries**, the encoded results of queries, which may be lost at any time;
-* **claims**, each the word of one process that runs a query for all others. They save work and decide nothing about
-  what is served: a store may lose them, or let two processes have one.
+* **slots**, of relations and of rows: a *stamp* (17 bytes: ``b"S"``, 8 bytes of time, 8 random bytes), or *marks*
+  (``b"M"`` followed by one 16-byte record per writer: its id and the end of its lease), or nothing;
+* **entries**, the serialized results of queries, which may be lost at any time;
+* **claims**, by which one process announces that it runs a query for all others. Claims save work and decide nothing
+  about what is served: a store may lose them, or grant one to two processes.
 
-The rules by which slots and entries are read and written (:mod:`ormcache.stamps`) need only the first six operations of
-:class:`Store`; the next two are for claims (:mod:`ormcache.flights`), the last two for those who look after it.
-Every operation costs one round trip where the server has a way to do it in one.
+The names of one database begin with the same ``PARTITION_LENGTH`` bytes, its *partition*. A store on several servers
+may keep the names of one partition together, and so answer a lookup in one round trip; names of several partitions in
+one call are rare, and take one for each.
 
-A subclass implements the underscored hooks and raises whatever its client raises; this class turns all of it
-into :class:`StoreUnavailable` and keeps a store that is away from costing more than one timeout: after a failure
-the breaker opens, and until its back-off has passed every call fails at once without touching the network.
+The protocol of slots and entries (:mod:`ormcache.cache.stamps`) needs only the first six operations of :class:`Store`;
+the next two are for claims (:mod:`ormcache.cache.single_flight`), the last two for health checks. An operation costs
+one round trip where the server offers a way to do it in one.
 
-What callers must keep to: a stamp is used for one call only. After a call that failed, its command may still sit in
-a server's socket and run much later; with a stamp that nobody ever reads again that does no harm, while one that
-is offered twice could bring back entries from before a write.
+A subclass implements the underscored hooks, raises whatever its client raises, and lists those types in ``errors``.
+This class turns them into :class:`StoreUnavailable`, lets everything else through
+(:mod:`ormcache.utils.interruptions`), and limits the cost of an outage to one timeout: a failure opens the breaker, and
+until its back-off has passed every call fails at once, without touching the network.
+
+**A store without room.** A store may refuse new values and still delete: a Redis or a memcached that is full and evicts
+nothing, a full disk. :meth:`Store.mark` and :meth:`Store.settle` then empty the slots that they cannot write, which
+invalidates whatever depends on them, and whoever cannot fill a slot stores nothing. A hook says so by
+:class:`~ormcache.exceptions.StoreFull`, and where it has emptied slots that were to be settled by
+:meth:`Store._record_refusal`: nobody has to do anything about these. After a refusal nothing is filled or stored for
+``FULL_PAUSE``, so that a full store is not asked at every read; marks and settling are always tried. A store that
+refuses deletions too is away: the hook raises what its client raises.
+
+**Slots of rows** are known by the length of their names (:func:`is_row_slot`). There may be any number of them, so a
+store bounds the room that they take: it may forget a stamp at any time, and forgets one that nobody has written for
+``ROW_SLOT_LIFETIME``, or lets several of them share one place, where a write to one changes what the others hold. It
+never forgets a mark before its lease ends, and never gives back a stamp that was forgotten or replaced. In all else a
+row slot is a slot like any other, and no number of them takes anything from the slots of relations.
+
+Callers must use each stamp for one call only. The command of a call that failed may still wait in a server's socket
+and run much later. With a stamp that is never read again that is harmless, but a stamp that is offered twice could
+bring back entries from before a write.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
-import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple, TypeVar, TypeVarTuple
+from typing import ClassVar, NamedTuple, NoReturn, TypeVar, TypeVarTuple
 
-from ormcache.stores.facts import ServerFacts, StoreFacts
+from ormcache.conf import Config
+from ormcache.exceptions import StoreBusy, StoreFull, StoreUnavailable
+from ormcache.stores.info import ServerInfo, StoreInfo
+from ormcache.utils.forks import at_fork
+from ormcache.utils.interruptions import UNEXPECTED, let_through
+from ormcache.utils.log_throttle import LogThrottle
 
 logger = logging.getLogger("ormcache")
+
+PARTITION_LENGTH = 2  # bytes at the beginning of a name that all names of one database share
 
 STAMP = b"S"
 STAMP_LENGTH = 17
 MARK = b"M"
-MARK_RECORD = 16  # bytes: an 8-byte writer id and the end of its lease, big-endian microseconds
+MARK_LENGTH = 16  # bytes of one mark: an 8-byte writer id and the end of its lease in microseconds, big-endian
 WRITER_LENGTH = 8
 
-FIRST_BACK_OFF = 0.5  # seconds that the breaker stays open after the first failure
-MOST_OUTAGES = 20  # that are remembered
-LONGEST_BACK_OFF = 30.0  # seconds; the back-off doubles up to here while failures go on
+ROW_SLOT_LENGTH = 17  # bytes of the name of a row slot; no other slot's name is so long
+ROW_SLOT_LIFETIME = 3600  # seconds after which a store may forget a stamp in a row slot, if nobody writes it
+
+MIN_BACK_OFF = 0.5  # seconds that the breaker stays open after the first failure
+MAX_BACK_OFF = 30.0  # seconds; each further failure doubles the back-off up to this
+#: Seconds that the breaker stays open at most after an answer: to ask again costs a round trip, and no timeout
+MAX_BACK_OFF_ANSWERED = 2.0
+MAX_OUTAGES = 20  # remembered per store
+FULL_PAUSE = 2.0  # seconds after a refusal in which nothing new is stored
+FULL_MEMORY = 60.0  # seconds after the last refusal until which a store counts as full that was not tried again
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
-
-class StoreUnavailable(Exception):
-    """The store did not do what it was asked for: away, too slow, full, refused or damaged.
-
-    After a failed ``mark``, ``settle`` or ``put`` the change may or may not have happened.
-    """
+#: How many slots at the end get another value in place of a stamp, and that value
+Last = tuple[int, bytes]
 
 
-class StoreBusy(StoreUnavailable):
-    """The store answers, but others changed the same slot again and again. Does not open the breaker."""
-
-
-class Outage(NamedTuple):
-    """A time in which the store did not answer this process."""
+class StoreOutage(NamedTuple):
+    """A period in which the store did not answer this process."""
 
     began: float  # seconds since the epoch
-    ended: float | None  # None: it goes on
-    error: str
+    ended: float | None  # likewise; None: it has not ended
+    error: str  # the type and the message of the first error
 
 
 def is_stamp(value: bytes | None) -> bool:
+    """Return whether the value of a slot is a stamp, rather than marks or nothing."""
     return value is not None and len(value) == STAMP_LENGTH and value[:1] == STAMP
 
 
-def marks_of(value: bytes | None) -> list[tuple[bytes, int]]:
-    """The ``(writer, lease end in microseconds)`` pairs of a slot's value; empty for anything but marks."""
-    if not value or not value.startswith(MARK) or (len(value) - 1) % MARK_RECORD:
+def is_row_slot(slot: bytes) -> bool:
+    """Return whether the name of a slot is that of a row slot."""
+    return len(slot) == ROW_SLOT_LENGTH
+
+
+def decode_marks(value: bytes | None) -> list[tuple[bytes, int]]:
+    """Return the ``(writer, end of lease in microseconds)`` pairs in the value of a slot; none if it holds no marks."""
+    if not value or not value.startswith(MARK) or (len(value) - 1) % MARK_LENGTH:
         return []
     return [
-        (value[at : at + WRITER_LENGTH], int.from_bytes(value[at + WRITER_LENGTH : at + MARK_RECORD], "big"))
-        for at in range(1, len(value), MARK_RECORD)
+        (value[at : at + WRITER_LENGTH], int.from_bytes(value[at + WRITER_LENGTH : at + MARK_LENGTH], "big"))
+        for at in range(1, len(value), MARK_LENGTH)
     ]
 
 
-def with_mark(value: bytes | None, writer: bytes, now: int, lease_end: int) -> bytes:
-    """The marks of ``value`` that are alive at ``now``, and one more for ``writer``."""
-    return encode_marks([*_others(value, writer, now), (writer, lease_end)])
+def add_mark(value: bytes | None, writer: bytes, now: int, lease_end: int) -> bytes:
+    """Return the value of a slot with a mark for ``writer`` beside the marks of others that are alive at ``now``.
+
+    Times are in microseconds.
+    """
+    return encode_marks([*_live_marks_of_others(value, writer, now), (writer, lease_end)])
 
 
-def without_mark(value: bytes | None, writer: bytes, now: int, stamp: bytes) -> bytes:
-    """What a slot holds once ``writer`` has settled: the living marks of others, or else the fresh ``stamp``."""
-    others = _others(value, writer, now)
+def remove_mark(value: bytes | None, writer: bytes, now: int, stamp: bytes) -> bytes:
+    """Return the value of a slot after ``writer`` has settled: the live marks of others, or else ``stamp``."""
+    others = _live_marks_of_others(value, writer, now)
     return encode_marks(others) if others else stamp
 
 
-def _others(value: bytes | None, writer: bytes, now: int) -> list[tuple[bytes, int]]:
+def _live_marks_of_others(value: bytes | None, writer: bytes, now: int) -> list[tuple[bytes, int]]:
+    """Return the marks in the value of a slot that are not ``writer``'s and whose lease ends after ``now``."""
     if not value or not value.startswith(MARK):
         return []  # as most slots are
-    return [(other, end) for other, end in marks_of(value) if end > now and other != writer]
+    return [(other, end) for other, end in decode_marks(value) if end > now and other != writer]
 
 
 def encode_marks(marks: Sequence[tuple[bytes, int]]) -> bytes:
+    """Return the value of a slot that holds these ``(writer, end of lease in microseconds)`` pairs."""
     return MARK + b"".join(writer + end.to_bytes(8, "big") for writer, end in marks)
 
 
 def last_lease_end(value: bytes) -> int:
-    """Microseconds, on the clock that the marks were written with."""
-    return max(end for _, end in marks_of(value))
+    """Return the end of the last lease among the marks, in microseconds of the clock that they were written with."""
+    return max(end for _, end in decode_marks(value))
 
 
-#: Every store of this process, for the fork hooks below. Stores add themselves when they are made.
+def describe_error(error: Exception) -> str:
+    """Return type and message of an error. The repr of redis-py's errors leaves out the message."""
+    return f"{type(error).__name__}({str(error)!r})"
+
+
+def back_off_after(failures: int, *, answered: bool = False) -> float:
+    """Return for how many seconds to try nothing after a failure that followed on so many others in a row.
+
+    ``answered``: the store has answered that it does not do what it was asked for.
+    """
+    return min(MIN_BACK_OFF * 2.0 ** min(failures, 16), MAX_BACK_OFF_ANSWERED if answered else MAX_BACK_OFF)
+
+
+#: All stores of this process, for the fork hooks below; each store adds itself when it is made.
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
 class Store:
-    """One store as one process sees it. Threads may share it; a child process opens its own connections.
+    """Base class of all stores: one store as seen by one process.
 
-    Every public operation raises :class:`StoreUnavailable` and nothing else.
+    Threads may share it; a child process opens its own connections. Public operations raise
+    :class:`StoreUnavailable` and whatever interrupts them from outside, nothing else.
     """
 
-    #: the name that ``ORMCACHE["STORE"]`` knows it by
+    #: its name in ``ORMCACHE["STORE"]``
     kind: ClassVar[str]
+    #: whether a lookup reads all of its slots at one moment
+    reads_at_once: ClassVar[bool] = True
+    #: the exceptions that the hooks raise when the store fails
+    errors: ClassVar[tuple[type[Exception], ...]] = (StoreUnavailable, *UNEXPECTED)
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # guards the three fields below when they change
-        self._failures = 0
-        self._closed_until = 0.0  # a time of self._clock; calls before it fail at once
-        self._probing = False
-        self._outages: deque[Outage] = deque(maxlen=MOST_OUTAGES)
-        #: outages that this process has met, those that are forgotten among them
-        self.outages_met = 0
+        self._lock = threading.RLock()  # held to change any of the following
+        self._failures = 0  # in a row
+        self._retry_at = 0.0  # a time of self._clock; calls before it fail at once
+        self._prober: object = None  # identifies the one call that tries again while the others fail at once
+        self._outages: deque[StoreOutage] = deque(maxlen=MAX_OUTAGES)
+        #: the number of outages that this process has seen, including those no longer in ``outages``
+        self.outage_count = 0
+        #: place → until when nothing new is stored there, by self._clock; empty: there is room
+        self._full_until: dict[bytes, float] = {}
+        self._full_since = 0.0  # seconds since the epoch
+        self._full_log = LogThrottle()
+        #: how often this process has found the store without room
+        self.full_count = 0
         _stores.add(self)
 
     @property
-    def answers(self) -> bool:
-        """Did it answer when it was last asked?"""
+    def location(self) -> str:
+        """Where the store is according to the settings, for display and without passwords; may be empty."""
+        return ""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the store answered the last call."""
         return not self._failures
 
     @property
-    def outages(self) -> list[Outage]:
-        """The last ones that this process has met, oldest first."""
+    def is_full(self) -> bool:
+        """Whether the store has refused the last new value that this process had for it, or for one of its servers."""
+        if not self._full_until:
+            return False
+        latest = max(list(self._full_until.values()), default=0.0)
+        return self._clock() < latest - FULL_PAUSE + FULL_MEMORY
+
+    @property
+    def outages(self) -> list[StoreOutage]:
+        """The last outages that this process has seen, oldest first."""
         return list(self._outages)
+
+    # Making ---------------------------------------------------------------------
+
+    @staticmethod
+    def identity(config: Config) -> tuple[object, ...]:
+        """Return what distinguishes stores of this kind: equal identities share one store in a process."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: Config) -> Store:
+        """Make a store for these settings; it connects when it is first used.
+
+        Raises ImproperlyConfigured if the settings do not fit.
+        """
+        raise NotImplementedError
 
     # Operations -------------------------------------------------------------
 
     def look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
-        """The entry (None: absent, or not asked for) and the value of every slot, in order, in one round trip.
+        """Return the entry (None: absent, or not asked for) and the value of every slot, in order, in one round trip.
 
-        A slot whose marks have all outlived their leases reads as None.
+        A slot whose leases have all ended reads as None.
         """
-        return self._guarded(self._look_up, entry, slots)
+        if self._failures:
+            return self._probe(self._look_up, entry, slots)
+        try:
+            return self._look_up(entry, slots)
+        except self.errors as error:
+            self._fail(error, 0)
 
-    def fill(self, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
-        """Add ``stamp`` to those ``slots`` that hold nothing, never over a value; then read all of them back."""
-        return self._guarded(self._fill, slots, stamp)
+    def fill_slots(self, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
+        """Write ``stamp`` into those ``slots`` that are empty, never over a value, and return the values of all.
 
-    def put(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
-        """Keep ``value`` for at most ``timeout`` seconds (None: until it is evicted). False: there is no room for it.
-
-        A store that counts whole seconds rounds down, but not below one.
+        Raises StoreFull if it was not written, or was not tried because the store had no room a moment ago.
         """
-        return self._guarded(self._put, entry, value, timeout)
+        self._check_room(slots)
+        values = self._call_guarded(self._fill_slots, slots, stamp)
+        if self._full_until:
+            self._record_room(slots)
+        return values
+
+    def put_entry(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
+        """Store an entry for at most ``timeout`` seconds (None: until it is evicted). Return False if it does not fit.
+
+        A store that counts whole seconds rounds down, but not below one. Raises StoreFull as :meth:`fill_slots` does.
+        """
+        if self._full_until:
+            self._check_room(self._room_of(entry))
+        is_stored = self._call_guarded(self._put_entry, entry, value, timeout)
+        if is_stored and self._full_until:
+            self._record_room(self._room_of(entry))
+        return is_stored
 
     def mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None = None) -> bytes | None:
         """Mark every slot for ``writer`` for ``lease`` seconds, atomically per slot, beside the marks of others.
 
-        A marked slot expires with its last lease. Returns the value that the slot ``watch`` had before (None: it
-        was empty, or none was named), read in the same round trip.
+        A marked slot expires with its last lease. Return the value that the slot ``watch`` had before (None: it was
+        empty, or no slot was named), read in the same round trip. Raises StoreFull if there was no room to mark some of
+        them: these were emptied, the others are marked.
         """
-        return self._guarded(self._mark, slots, writer, lease, watch)
+        if self._failures:
+            return self._probe(self._mark, slots, writer, lease, watch)
+        try:
+            return self._mark(slots, writer, lease, watch)
+        except self.errors as error:
+            self._fail(error, 0)
 
-    def settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None = None) -> bytes | None:
-        """Take ``writer``'s marks away; a slot without living marks of others gets ``stamp``, whatever it held.
+    def settle(
+        self,
+        slots: Sequence[bytes],
+        writer: bytes,
+        stamp: bytes,
+        watch: bytes | None = None,
+        last: Last | None = None,
+    ) -> bytes | None:
+        """Remove the marks of ``writer``, and write ``stamp`` into each slot that is left without live marks.
 
-        Returns the value of the slot ``watch``, which is none of ``slots``, as :meth:`mark` does.
+        A slot gets the stamp whatever it held before, and is emptied where there is no room for it. ``last``: how many
+        slots at the end get another value in place of the stamp, and which; a store that does not change all slots at
+        once begins with the very last one. Return the value of the slot ``watch``, which is not among ``slots``, as
+        :meth:`mark` does.
         """
-        return self._guarded(self._settle, slots, writer, stamp, watch)
+        if self._failures:
+            return self._probe(self._settle, slots, writer, stamp, watch, last)
+        try:
+            return self._settle(slots, writer, stamp, watch, last)
+        except self.errors as error:
+            self._fail(error, 0)
 
-    def remove(self, entries: Sequence[bytes]) -> None:
-        """Forget these entries."""
-        self._guarded(self._remove, entries)
+    def delete_entries(self, entries: Sequence[bytes]) -> None:
+        """Delete these entries, as far as they are there."""
+        self._call_guarded(self._delete_entries, entries)
 
     def claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
-        """Put ``owner`` under this name for ``seconds``, unless something that is alive is there. Returns what is then.
+        """Claim a name for ``owner`` for ``seconds`` unless another claim is alive, and return who holds it then.
 
-        ``owner``: the claim is had, or the store has no room for it. Empty: somebody else's word ended just now. A
-        store that counts whole seconds rounds up.
+        ``owner`` is also returned where the store has no room for the claim, and an empty value where another claim
+        ended this moment. A store that counts whole seconds rounds up.
         """
-        return self._guarded(self._claim, name, owner, seconds)
+        return self._call_guarded(self._claim, name, owner, seconds)
 
     def release(self, name: bytes, word: bytes, seconds: float) -> None:
-        """Put ``word`` in the place of a claim for ``seconds``, whatever is there.
+        """Replace a claim, or whatever holds its name, by ``word`` for ``seconds``.
 
-        It is for those who wait: they learn what became of it. Without room for the word, the claim may stay.
+        The word says to those who wait for the claim what became of it. Where the store has no room for the word, the
+        claim may stay.
         """
-        self._guarded(self._release, name, word, seconds)
+        self._call_guarded(self._release, name, word, seconds)
 
-    def empty(self, slots: Sequence[bytes]) -> None:
-        """Take away what these slots hold, as if it had been evicted: who reads begins anew."""
-        self._guarded(self._empty, slots)
+    def clear_slots(self, slots: Sequence[bytes]) -> None:
+        """Delete the values of these slots, as an eviction would: the next reader fills them anew."""
+        self._call_guarded(self._clear_slots, slots)
 
-    def describe(self) -> StoreFacts:
-        """What the store tells of itself, for people."""
-        return StoreFacts(self.kind, self._guarded(self._describe))
+    def describe(self) -> StoreInfo:
+        """Return what the servers of the store report about themselves."""
+        return StoreInfo(self.kind, self._call_guarded(self._describe))
 
     def close(self) -> None:
-        """Give back connections, files and memory. The next operation opens them again."""
+        """Close connections and files, and free memory. The next operation opens them again."""
 
     @property
     def strict(self) -> Store:
-        """The store itself, where this one may answer for slots from the process's memory."""
+        """The store that always asks the server, where this one may answer for slots from the process's memory."""
         return self
 
-    # Hooks, one per operation ------------------------------------------------
+    # Hooks, one per operation. They raise ``errors`` -------------------------
 
     def _look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
         raise NotImplementedError
 
-    def _fill(self, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
+    def _fill_slots(self, slots: Sequence[bytes], stamp: bytes) -> list[bytes | None]:
         raise NotImplementedError
 
-    def _put(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
+    def _put_entry(self, entry: bytes, value: bytes, timeout: float | None) -> bool:
         raise NotImplementedError
 
     def _mark(self, slots: Sequence[bytes], writer: bytes, lease: float, watch: bytes | None) -> bytes | None:
         raise NotImplementedError
 
-    def _settle(self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None) -> bytes | None:
+    def _settle(
+        self, slots: Sequence[bytes], writer: bytes, stamp: bytes, watch: bytes | None, last: Last | None
+    ) -> bytes | None:
         raise NotImplementedError
 
-    def _remove(self, entries: Sequence[bytes]) -> None:
+    def _delete_entries(self, entries: Sequence[bytes]) -> None:
         raise NotImplementedError
 
     def _claim(self, name: bytes, owner: bytes, seconds: float) -> bytes:
@@ -239,89 +368,163 @@ class Store:
     def _release(self, name: bytes, word: bytes, seconds: float) -> None:
         raise NotImplementedError
 
-    def _empty(self, slots: Sequence[bytes]) -> None:
+    def _clear_slots(self, slots: Sequence[bytes]) -> None:
         raise NotImplementedError
 
-    def _describe(self) -> tuple[ServerFacts, ...]:
+    def _describe(self) -> tuple[ServerInfo, ...]:
         raise NotImplementedError
 
     def _reset(self) -> None:
-        """Drop what just failed, so that the next call opens it anew."""
+        """Drop what has just failed, so that the next call opens it anew."""
 
     # Forks ----------------------------------------------------------------------
 
     def _before_fork(self) -> None:
-        """Runs in the parent; whatever lock is taken here is given back in :meth:`_after_fork`."""
+        """Prepare for a fork, in the parent; locks that are taken here are released in :meth:`_after_fork`."""
 
     def _after_fork(self, in_child: bool) -> None:
+        """Clean up after a fork, in the parent and in the child."""
         if in_child:
-            self._lock = threading.Lock()  # a thread that does not exist here may have held it
-            self._probing = False
+            self._lock = threading.RLock()  # a thread that does not exist here may have held it
+            self._prober = None
 
     # The breaker ----------------------------------------------------------------
 
     @property
-    def available(self) -> bool:
-        """False while the breaker is open."""
-        return not self._failures or self._clock() >= self._closed_until
+    def is_available(self) -> bool:
+        """Whether a call would be tried; False while the breaker is open."""
+        return not self._failures or self._clock() >= self._retry_at
 
-    def _guarded(self, call: Callable[[*Args], T], *args: *Args) -> T:
-        seen = self._failures
-        if seen and not self._may_probe():
-            raise StoreUnavailable(f"the {self.kind} store is away; it will be tried again")
+    def _call_guarded(self, call: Callable[[*Args], T], *args: *Args) -> T:
+        """Call a hook through the breaker. The three operations of hits and writes do the same themselves."""
+        if self._failures:
+            return self._probe(call, *args)
         try:
-            answer = call(*args)
-        except StoreBusy:
-            raise
-        except Exception as error:
-            # Whatever a client or a foreign byte makes a store raise, the query goes on without the cache.
-            self._failed(error, seen)
-            if isinstance(error, StoreUnavailable):
-                raise
-            raise StoreUnavailable(f"the {self.kind} store failed: {error!r}") from error
+            return call(*args)
+        except self.errors as error:
+            self._fail(error, 0)
+
+    def _probe(self, call: Callable[[*Args], T], *args: *Args) -> T:
+        """Call a hook of a store that did not answer the last time, if the back-off is over and no other call does."""
+        seen, prober = self._failures, object()
+        try:
+            if seen and not self._claim_probe(prober):
+                raise StoreUnavailable(f"the {self.kind} store is away; it will be tried again")
+            try:
+                answer = call(*args)
+            except self.errors as error:
+                self._fail(error, seen)
         finally:
-            if seen:
-                self._probing = False
+            if self._prober is prober:
+                self._prober = None
         if seen:
-            self._recovered()
+            self._record_recovery()
         return answer
 
-    def wake(self) -> None:
-        """The next call tries, however short ago the last failure was."""
-        with self._lock:
-            self._closed_until = 0.0
+    def _fail(self, error: Exception, seen: int) -> NoReturn:
+        """Record an error of the store and raise it as StoreUnavailable: the query goes on without the cache."""
+        if isinstance(error, StoreBusy):
+            raise error
+        let_through(error)
+        if isinstance(error, StoreFull):
+            self._record_refusal(error.names, str(error))
+            raise error
+        self._record_failure(error, seen)
+        if isinstance(error, StoreUnavailable):
+            raise error
+        raise StoreUnavailable(f"the {self.kind} store failed: {describe_error(error)}") from error
 
-    def _may_probe(self) -> bool:
-        """One caller a back-off may try again; the others keep failing at once meanwhile."""
+    def retry_now(self) -> None:
+        """Let the next call try again, without waiting for the end of the back-off."""
         with self._lock:
-            if self._probing or self._clock() < self._closed_until:
+            self._retry_at = 0.0
+
+    def _claim_probe(self, prober: object) -> bool:
+        """Return whether this caller may try again: one per back-off, while the others keep failing at once."""
+        with self._lock:
+            if self._prober is not None or self._clock() < self._retry_at:
                 return False
-            self._probing = True
+            self._prober = prober
             return True
 
-    def _failed(self, error: Exception, seen: int) -> None:
+    def _record_failure(self, error: Exception, seen: int) -> None:
+        """Open the breaker, or extend its back-off. ``seen``: the failures so far when the call began."""
         with self._lock:
-            counted = self._failures == seen  # or else another thread has counted this outage already
-            if counted:
+            counts = self._failures == seen  # or else another thread has recorded this failure already
+            if counts:
                 self._failures += 1
-                back_off = min(FIRST_BACK_OFF * 2 ** min(seen, 16), LONGEST_BACK_OFF)
-                self._closed_until = self._clock() + back_off
+                self._retry_at = self._clock() + back_off_after(seen, answered=self._is_answer(error))
                 if not seen:
-                    self.outages_met += 1
-                    self._outages.append(Outage(time.time(), None, repr(error)))
+                    self.outage_count += 1
+                    self._outages.append(StoreOutage(time.time(), None, describe_error(error)))
         self._reset()
-        if counted and not seen:
-            logger.warning("the %s store is away, reads go to the database: %r", self.kind, error)
+        if counts and not seen:
+            logger.warning("the %s store is away, reads go to the database: %s", self.kind, describe_error(error))
 
-    def _recovered(self) -> None:
+    def _record_recovery(self) -> None:
+        """Close the breaker, and the outage with it."""
         now, lasted = time.time(), 0.0
         with self._lock:
             self._failures = 0
-            if self._outages:
-                outage = self._outages.pop()
+            if self._outages and self._outages[-1].ended is None:
+                outage = self._outages[-1]
                 lasted = now - outage.began
-                self._outages.append(outage._replace(ended=now))
+                self._outages[-1] = outage._replace(ended=now)
         logger.warning("the %s store answers again, after %.1f s", self.kind, lasted)
+
+    def _is_answer(self, error: Exception) -> bool:
+        """Return whether an error says that the store denies what it was asked for, which took it no time."""
+        return isinstance(error, OSError) and error.errno in _DENIALS
+
+    # Room ---------------------------------------------------------------------------
+
+    def _place_of(self, name: bytes) -> bytes:
+        """Return which part of the store a name is in, if some of its servers may be full and others not."""
+        return b""
+
+    def _room_of(self, entry: bytes) -> Sequence[bytes]:
+        """Return the names that have to have had room of late for an entry to be tried."""
+        return (entry,)
+
+    def _check_room(self, names: Sequence[bytes]) -> None:
+        """Raise StoreFull for names of which one is where there was no room a moment ago."""
+        if self._full_until:
+            now = self._clock()
+            if any(now < self._full_until.get(place, now) for place in set(map(self._place_of, names))):
+                raise StoreFull(f"the {self.kind} store is full; it will be tried again")
+
+    def _record_refusal(self, names: Sequence[bytes], error: str) -> None:
+        """Record that there was no room for new values under these names; none: anywhere."""
+        places = set(map(self._place_of, names)) or {b""}
+        with self._lock:
+            begins = not self.is_full
+            if begins:
+                self.full_count += 1
+                self._full_since = time.time()
+                self._full_until = {}
+            self._full_until = self._full_until | dict.fromkeys(places, self._clock() + FULL_PAUSE)
+        suffix = self._full_log.due() if begins else None
+        if suffix is not None:
+            logger.warning(
+                "the %s store takes no new values, so what it lacks is read from the database: %s%s",
+                self.kind,
+                error,
+                suffix,
+            )
+
+    def _record_room(self, names: Sequence[bytes]) -> None:
+        """Record that new values were stored under these names."""
+        places = set(map(self._place_of, names))
+        with self._lock:
+            was_full = self.is_full
+            self._full_until = {place: until for place, until in self._full_until.items() if place not in places}
+            ends = was_full and not self._full_until
+        if ends:
+            logger.info("the %s store takes new values again, after %.1f s", self.kind, time.time() - self._full_since)
+
+
+#: What the system answers for a file system that is read-only, full or somebody else's
+_DENIALS = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM})
 
 
 def _before_fork() -> None:
@@ -339,4 +542,4 @@ def _after_fork_in_child() -> None:
         store._after_fork(in_child=True)
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

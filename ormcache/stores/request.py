@@ -1,6 +1,6 @@
-"""The level ``request``: slots are asked for once in a request or task, and then remembered until its end.
+"""The consistency level ``request``: a request or task asks for each slot once and remembers it until it ends.
 
-What is answered is never older than the beginning of the request. Outside of requests this is the level ``strict``.
+No answer is older than the beginning of the request. Outside of requests the level is ``strict``.
 """
 
 from __future__ import annotations
@@ -9,30 +9,35 @@ from collections.abc import Sequence
 from typing import Any
 
 from ormcache.conf import Config
-from ormcache.scope import current_scope
+from ormcache.context.request_scope import current_scope
 from ormcache.stores.base import Store, is_stamp
-from ormcache.stores.remembering import RememberingStore
+from ormcache.stores.layered import LayeredStore
 
-#: Slots that this process has written, as far back as it remembers them one by one
-MOST_WRITTEN = 100_000
+#: How many slots that this process has written are remembered one by one
+MAX_WRITES = 100_000
+#: How many slots a request remembers; rather than more, it begins anew
+MAX_SLOTS = 100_000
 
 
-class RequestStore(RememberingStore):
-    """Threads share it. What a request remembers is in its scope: slot → (stamp, number of the last write before)."""
+class RequestStore(LayeredStore):
+    """A store that answers for slots from what the current request has asked already. Threads share it.
+
+    What a request remembers is in its scope: slot → (stamp, number of the last write before it was read).
+    """
 
     def __init__(self, store: Store, **options: Any) -> None:
         super().__init__(store, **options)
-        # The lock of the base class guards these two when they change.
-        self._writes = 0  # counts what this process has written
-        self._written_last: dict[bytes, int] = {}  # slot → the number of the last such write
-        self._written_before = 0  # the number of the last write of any slot that is not in there
+        # The lock of the base class is held to change these.
+        self._writes = 0  # the number of writes of this process
+        self._last_writes: dict[bytes, int] = {}  # slot → the number of its last write
+        self._last_forgotten_write = 0  # the number of the last write to any slot that is not in _last_writes
 
     @staticmethod
     def identity(config: Config) -> tuple[object, ...]:
         return ()
 
     @classmethod
-    def in_front_of(cls, store: Store, config: Config) -> RequestStore:
+    def wrap(cls, store: Store, config: Config) -> RequestStore:
         return cls(store)
 
     def look_up(self, entry: bytes | None, slots: Sequence[bytes]) -> tuple[bytes | None, list[bytes | None]]:
@@ -41,12 +46,14 @@ class RequestStore(RememberingStore):
         if memory is None:
             return self._store.look_up(entry, slots)
         if entry is None:
-            held = self._remembered(memory, slots)
-            if held is not None:
-                return None, held
-        # A stamp that was read before a write of this process is not to be believed after it.
+            stamps = self._recall(memory, slots)
+            if stamps is not None:
+                return None, stamps
+        # A stamp that was read before a write of this process does not count after it.
         writes = self._writes
         value, fetched = self._store.look_up(entry, slots)
+        if len(memory) + len(slots) > MAX_SLOTS:
+            memory.clear()
         for slot, stamp in zip(slots, fetched, strict=True):
             if is_stamp(stamp):
                 memory[slot] = (stamp, writes)
@@ -54,22 +61,22 @@ class RequestStore(RememberingStore):
                 memory.pop(slot, None)
         return value, fetched
 
-    def _remembered(self, memory: dict[bytes, tuple[bytes, int]], slots: Sequence[bytes]) -> list[bytes | None] | None:
-        """The slots' stamps as this request knows them, or None if it does not know all of them."""
-        held: list[bytes | None] = []
-        written, before = self._written_last, self._written_before
+    def _recall(self, memory: dict[bytes, tuple[bytes, int]], slots: Sequence[bytes]) -> list[bytes | None] | None:
+        """Return the stamps of the slots as this request remembers them, or None if it lacks one of them."""
+        stamps: list[bytes | None] = []
+        written, before = self._last_writes, self._last_forgotten_write
         for slot in slots:
             known = memory.get(slot)
             if known is None or known[1] < written.get(slot, before):
                 return None
-            held.append(known[0])
-        return held
+            stamps.append(known[0])
+        return stamps
 
-    def _written(self, slots: Sequence[bytes]) -> None:
+    def _record_write(self, slots: Sequence[bytes]) -> None:
         with self._lock:
-            if len(self._written_last) + len(slots) > MOST_WRITTEN:
-                self._written_before = self._writes + 1
-                self._written_last = {}
+            if len(self._last_writes) + len(slots) > MAX_WRITES:
+                self._last_forgotten_write = self._writes + 1
+                self._last_writes = {}
             number = self._writes + 1
-            self._written_last.update(dict.fromkeys(slots, number))
+            self._last_writes.update(dict.fromkeys(slots, number))
             self._writes = number

@@ -1,4 +1,4 @@
-"""Switching the cache for a test, whatever the settings say."""
+"""Switches the cache for a test, whatever the settings say."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ from typing import Any, TypeVar
 from asgiref.sync import iscoroutinefunction
 from django.db import connections
 
-from ormcache import conf, shadow, switch
-from ormcache.switch import Mode
+from ormcache import conf
+from ormcache.context import switch
+from ormcache.context.switch import Mode
+from ormcache.exceptions import StaleRead
+from ormcache.read_path import shadow
+from ormcache.session.connections import cached_connection
 
 T = TypeVar("T", bound=Callable[..., Any])
 
-#: Where a decorated TestCase has its override
+#: The attribute of a decorated TestCase with its override
 _ATTRIBUTE = "_ormcache_override"
 
 
 class override_cache(AbstractContextManager[None]):  # noqa: N801  # used like a function, as Django's override_settings
     """Switch the cache in this block, or in the decorated function, coroutine or TestCase.
 
-    ``"off"``: every read goes to the database, and nothing is kept. ``"on"``: reads come from the cache, also where the
-    settings have ``ENABLED`` False, and no query is left alone because it does not pay. ``"shadow"``: as ``"on"``, but
-    where a hit would be served, the query runs too and its rows are what the program gets; if the cache had other rows,
-    that is a :class:`~ormcache.testing.StaleRead`, raised at the read, and once more at the end of the block if the
-    program has caught it.
+    ``"off"``: every read goes to the database, and nothing is stored. ``"on"``: reads come from the cache, even where
+    ``ENABLED`` is False in the settings, and without adaptive bypasses. ``"shadow"``: as ``"on"``, but where a hit
+    would be served, the query runs too, and the program gets its rows; if the cache had other rows, the read raises
+    :class:`~ormcache.testing.StaleRead`, and so does the end of the block if the program has caught it.
 
-    Writes are told to the cache in each of them. It holds for all threads of the process; the innermost one counts.
-    ``ormcache.disabled()`` goes before it.
+    Writes invalidate in every mode. A mode applies to all threads of the process; the innermost one counts, and
+    ``ormcache.disabled()`` takes precedence over it.
     """
 
     def __init__(self, mode: str) -> None:
-        """Raises ValueError for a mode that there is not."""
+        """Raises ValueError for an unknown mode."""
         try:
             self._mode = Mode(mode)
         except ValueError:
             expected = ", ".join(repr(one.value) for one in Mode)
-            raise ValueError(f"the cache can be {expected}, and not {mode!r}") from None
+            raise ValueError(f"the cache can be {expected}, not {mode!r}") from None
         self._before: Mode | None = None
-        self._found: list[shadow.StaleRead] | None = None
+        self._found: list[StaleRead] | None = None
 
     def __enter__(self) -> None:
         self._switch(self._mode)
@@ -60,10 +63,10 @@ class override_cache(AbstractContextManager[None]):  # noqa: N801  # used like a
                 raise found[0]
 
     def _switch(self, to: Mode | None) -> None:
-        forced = switch.forces_on()
-        self._before = switch.put(to)
-        if switch.forces_on() != forced and _some_are_disabled():
-            conf.begin_anew()
+        forced = switch.is_forced_on()
+        self._before = switch.set_mode(to)
+        if switch.is_forced_on() != forced and _some_are_disabled():
+            conf.reload()
 
     # Decorating -------------------------------------------------------------------------
 
@@ -88,20 +91,20 @@ class override_cache(AbstractContextManager[None]):  # noqa: N801  # used like a
         return called  # type: ignore[return-value]  # the same
 
     def _again(self) -> override_cache:
-        # What is decorated may be called inside of itself.
+        # A decorated function may call itself.
         return type(self)(self._mode.value)
 
     def _decorate_class(self, cls: Any) -> None:
-        """From before ``setUpClass`` until after ``tearDownClass``."""
+        """Override the cache from before ``setUpClass`` until after ``tearDownClass``."""
         if not issubclass(cls, unittest.TestCase):
             raise TypeError(
-                f"{cls.__qualname__} is no unittest.TestCase: decorate its methods, or use the mark "
+                f"{cls.__qualname__} is not a unittest.TestCase: decorate its methods, or use the mark "
                 f"@pytest.mark.ormcache({self._mode.value!r})"
             )
         original = cls.__dict__.get("setUpClass")
 
         def set_up_class(inner: Any) -> None:
-            # A subclass may be decorated too, and its own is the one that counts.
+            # A subclass may be decorated too, and then its own override counts.
             nearest = next(base for base in inner.__mro__ if _ATTRIBUTE in vars(base))
             if nearest is cls:
                 inner.enterClassContext(self._again())
@@ -115,6 +118,6 @@ class override_cache(AbstractContextManager[None]):  # noqa: N801  # used like a
 
 
 def _some_are_disabled() -> bool:
-    """Is there a database whose connections have to begin anew to be cached, or to be not?"""
-    states = [getattr(connections[alias], "ormcache", None) for alias in connections]
-    return any(state is not None and not state.config.enabled for state in states)
+    """Does any database have ENABLED False, so that its connections must read their settings again?"""
+    ours = [cached_connection(alias) for alias in connections]
+    return any(connection is not None and not connection.ormcache.config.enabled for connection in ours)

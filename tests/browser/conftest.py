@@ -31,6 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with Bookshop(tmp_path_factory.mktemp("bookshop")) as bookshop:
         bookshop.run("prepare")
         bookshop.visited(hours=24, visits=1500, processes=1)
+        bookshop.run("use_functions")
         yield bookshop.serve()
 
 

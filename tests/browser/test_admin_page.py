@@ -1,4 +1,4 @@
-"""The page of figures as people meet it: in both themes, by keyboard, on a telephone, with a reader of screens."""
+"""The page of statistics as people meet it: in both themes, by keyboard, on a telephone, with a reader of screens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-IN_ADMIN = "/admin/ormcache_admin/figures/"
+IN_ADMIN = "/admin/ormcache_admin/statistics/"
 ALONE = "/ormcache/"
 PAGES = [IN_ADMIN, ALONE]
 LIGHT, DARK = {"color_scheme": "light"}, {"color_scheme": "dark"}
@@ -93,6 +93,19 @@ def test_every_text_can_be_read(visitor, path):
 
 
 @pytest.mark.parametrize("path", PAGES)
+def test_pages_fragments_and_functions_are_a_table(visitor, path):
+    page = visitor.open(path)
+    table = page.locator("table:has(caption:text('Pages, fragments and functions'))")
+
+    assert table.locator("tbody tr").count() == 4
+    row = table.locator("tbody tr", has_text="/lucky/")
+    assert row.locator("dl").is_visible() is False
+    row.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert "random: 40" in row.locator("dl").inner_text()
+
+
+@pytest.mark.parametrize("path", PAGES)
 def test_the_themes_differ(visitor, path):
     page = visitor.open(path)
     seen = {}
@@ -150,7 +163,7 @@ def test_all_of_it_is_reached_by_keyboard(visitor, path):
     assert expected > 10
 
 
-def test_a_chart_has_its_figures_as_a_table(visitor):
+def test_a_chart_has_its_numbers_as_a_table(visitor):
     page = visitor.open(IN_ADMIN)
     charts = page.locator("figure.oc-chart")
 
@@ -165,7 +178,7 @@ def test_a_chart_has_its_figures_as_a_table(visitor):
         assert table.locator("caption").inner_text()
         assert table.locator("thead th[scope=col]").count() >= 2
         assert table.locator("tbody tr").count() > 100
-        assert table.locator("tbody tr").count() == chart.locator(".oc-slot").count()
+        assert table.locator("tbody tr").count() == chart.locator(".oc-strip").count()
 
 
 def test_headings_and_tables_are_in_order(visitor):
@@ -204,7 +217,7 @@ def test_it_is_read_anew_only_if_somebody_wants_that(visitor):
     page.locator("#oc-data-rate > summary").click()
     before = page.locator("#oc-again").element_handle()
     page.locator("#oc-data-rate > summary").focus()
-    with page.expect_response("**/figures/"):
+    with page.expect_response("**/statistics/"):
         page.clock.run_for(10_000)
     page.wait_for_function("before => !before.isConnected", arg=before)
 

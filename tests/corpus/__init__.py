@@ -10,10 +10,15 @@ from pathlib import Path
 from ormcache import reasons
 from ormcache.catalog import EPOCH
 from ormcache.catalog.facts import IMMUTABLE, STABLE, VOLATILE, Code, Facts, Function, Relation
-from ormcache.planning import Plan
+from ormcache.database.plans import Plan, Planner
+from ormcache.database.row_plans import RowCatalog
+from ormcache.database.table_filter import TableRules
 from ormcache.sql import Effect
 
 TABLE = Path(__file__).with_name("statements.txt")
+
+#: What settings without a word on any table come to
+RULES = TableRules(adaptive=False)
 
 _VENDORS = {"P": "postgresql", "M": "mysql", "S": "sqlite"}
 _ROW = re.compile(
@@ -38,6 +43,11 @@ class Row:
 
     def __str__(self) -> str:
         return f"{TABLE.name}:{self.line}: {self.vendor}: {self.sql}"
+
+
+def planner(vendor: str) -> Planner:
+    """One whose slots have the names of their relations."""
+    return Planner(vendor, str.encode, RULES, RowCatalog(str.encode, "auto"))
 
 
 def rows() -> list[Row]:
@@ -93,7 +103,7 @@ _WRITES_B = "UPDATE b SET y = 1"
 def facts(vendor: str) -> Facts:
     """What the catalog says, as it would be read from such a database."""
     own = {"postgresql": "public", "mysql": "main", "sqlite": "main"}[vendor]
-    names = [*_ALIKE, "chi", *_VIEWS]
+    names = [*_ALIKE, "chi", "lot", *_VIEWS]
     relations = [Relation(name, own, name.lower()) for name in names]
     functions = []
     if vendor == "sqlite":
@@ -122,7 +132,8 @@ def facts(vendor: str) -> Facts:
         functions=functions,
         usable=frozenset({"public", "s"} if vendor == "postgresql" else ()),
         user="somebody",
-        neighbours={"s": ["s"]} if vendor == "mysql" else {},
+        other_databases={"s": ["s"]} if vendor == "mysql" else {},
+        untexted=frozenset({"x", "y", "dt"} if vendor == "postgresql" else ()),
     )
 
 
@@ -138,6 +149,7 @@ def schema(vendor: str) -> list[str]:
         else "CREATE TABLE chi (x integer, FOREIGN KEY (x) REFERENCES par (x) ON DELETE CASCADE)",
         *(f"CREATE VIEW {name} AS {query}" for name, query in _VIEWS.items()),
         "CREATE INDEX a_y ON a (y)",
+        "CREATE TABLE lot (x integer PRIMARY KEY, b integer, e integer, one integer)",
         *_OWN[vendor],
         *(f"INSERT INTO {name} (x, y) VALUES ({x}, 6)" for x, name in enumerate(("a", "b", "c"), 5)),
     ]
@@ -186,7 +198,7 @@ def told(plan: Plan, row: Row) -> tuple[str, str, frozenset[str], frozenset[str]
     """By a plan of the row's statement. What a statement reads that is no read is of no interest."""
     return (
         plan.effect.name.lower(),
-        plan.obstacle or "kept",
+        plan.bypass_reason or "kept",
         plan.relations if plan.effect is Effect.READ else frozenset(),
         frozenset({EPOCH}) if EPOCH in plan.written else plan.written,
     )

@@ -78,12 +78,12 @@ def plans(notes: Iterable[dict[str, Any]]) -> Report:
             continue
         touched, written = _folded(note["touched"]), _folded(note["written"])
         relations, may_write = _folded(plan["relations"]), _folded(plan["written"])
-        if plan["effect"] == Effect.READ.name and plan["obstacle"] is None:
-            if missing := touched - relations - _folded(note.get("retiring", ())):
+        if plan["effect"] == Effect.READ.name and plan["bypass_reason"] is None:
+            if missing := touched - relations - _folded(note.get("invalidating", ())):
                 report.misses.append((note["sql"], f"reads {sorted(missing)}"))
             report.compare(note["sql"], touched, relations - _LIKE_WORDS)
         # MariaDB locks for a write what is read FOR UPDATE, and what EXPLAIN only explains.
-        if EPOCH not in may_write and plan["obstacle"] not in (reasons.LOCKING, reasons.EXPLAIN):
+        if EPOCH not in may_write and plan["bypass_reason"] not in (reasons.LOCKING, reasons.EXPLAIN):
             if missing := written - may_write - set(plan["temporary"]):
                 report.misses.append((note["sql"], f"writes {sorted(missing)}"))
     return report

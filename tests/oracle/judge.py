@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from ormcache import reasons
 from ormcache.sql import Effect, Statement
-from ormcache.sql.vocabulary import NOT_CALLED
+from ormcache.sql.vocabulary import KEYWORDS_BEFORE_PARENTHESIS_OF
 from tests.oracle.grammar import WRITES, Parsed
 
 #: What SQL's own syntax calls, and whose answer depends on its arguments alone
@@ -17,7 +17,7 @@ _REPEATABLE_SYNTAX = frozenset(
     """.split()
 )
 #: Functions that are called like keywords are found by their names, if the catalog has them
-_KEYWORDS = NOT_CALLED["postgresql"]
+_KEYWORDS = KEYWORDS_BEFORE_PARENTHESIS_OF["postgresql"]
 _STRONG = frozenset({Effect.WRITE, Effect.SCHEMA, Effect.OPAQUE})
 _ANY = frozenset(Effect)
 #: Kind of statement, by PostgreSQL's parser → what it may be taken for; all others change the schema
@@ -43,7 +43,7 @@ _SCHEMA = frozenset({Effect.SCHEMA, Effect.OPAQUE})
 
 def may_be_kept(statement: Statement) -> bool:
     """By its text alone. Whether an unknown function may be kept is the catalog's to say."""
-    return statement.effect is Effect.READ and statement.obstacle in (None, reasons.FUNCTION)
+    return statement.effect is Effect.READ and statement.bypass_reason in (None, reasons.FUNCTION)
 
 
 def against_grammar(statement: Statement, parsed: Parsed) -> list[str]:
@@ -54,7 +54,7 @@ def _against_grammar(statement: Statement, parsed: Parsed) -> Iterator[str]:
     effect = statement.effect
     if effect is Effect.OPAQUE:
         return  # could be anything
-    if missing := {name for _, name in parsed.relations} - statement.names:
+    if missing := {name for _, name in parsed.relations} - may_be_relations(statement):
         yield f"relations that are no names: {sorted(missing)}"
     for kind in parsed.kinds:
         allowed = _ALLOWED.get(kind, _SCHEMA | {Effect.SESSION} if parsed.temporary else _SCHEMA)
@@ -72,7 +72,12 @@ def _against_grammar(statement: Statement, parsed: Parsed) -> Iterator[str]:
         if missing := parsed.relations - statement.sources:
             yield f"relations that are no sources: {_shown(missing)}"
         if missing := parsed.unnamed - _REPEATABLE_SYNTAX:
-            yield f"functions without a name that are no obstacle: {sorted(missing)}"
+            yield f"functions without a name that do not keep it from the cache: {sorted(missing)}"
+
+
+def may_be_relations(statement: Statement) -> frozenset[str]:
+    """All names but those of columns."""
+    return statement.names - {name for _, name in statement.columns}
 
 
 def _names_of_targets(statement: Statement) -> set[str]:
@@ -87,7 +92,7 @@ def against_tables(statement: Statement, tables: Collection[str]) -> list[str]:
     """``tables``: what the database read for this very text, without what lies under views."""
     found = []
     if statement.effect is not Effect.OPAQUE:
-        if missing := {table for table in tables if not bare_names(table) & statement.names}:
+        if missing := {table for table in tables if not bare_names(table) & may_be_relations(statement)}:
             found.append(f"relations that are no names: {sorted(missing)}")
         sources = {name for _, name in statement.sources}
         if may_be_kept(statement) and (missing := {table for table in tables if not bare_names(table) & sources}):

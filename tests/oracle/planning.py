@@ -11,7 +11,10 @@ def plan_of(connection: Any, text: str) -> Any:
     if database is None:
         return None
     # Inside a transaction ormcache itself would go without: others may have changed the schema meanwhile.
-    if not database.has_catalog and (_is_broken(connection) or not database.has_loaded(connection)):
+    context = connection.ormcache.resolution_context()
+    if database.plans.find(text, context) is None and (
+        _is_broken(connection) or not database.catalog_cache.ensure_loaded(connection, context, text)
+    ):
         return None
     return connection.ormcache_writes._plan(database, text)
 

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from ormcache.catalog import EPOCH
-from ormcache.connection import OperationsMixin
+from ormcache.connection.mixins import OperationsMixin
 from ormcache.sql import Effect
 from tests import shadow
 from tests.oracle.authorizer import Authorizer
@@ -60,7 +60,7 @@ class UnwatchedCreation:
             connection.oracle.plans = True
             del connection.ormcache_writes.run
             if connection.ormcache.database is not None:
-                connection.ormcache.database.forget_catalog()
+                connection.ormcache.database.catalog_cache.forget()
 
 
 class Uncached:
@@ -131,7 +131,7 @@ class Recorder:
         wrapper = self._wrapper
         if self._busy:
             return execute()
-        text = wrapper.ormcache_writes._as_text(sql)
+        text = wrapper.ormcache_writes._to_str(sql)
         key = normalized(text)
         plan = plan_of(wrapper, text) if self.plans else None
         if plan is None or _looks.get(key, 0) >= MOST_LOOKS:
@@ -148,7 +148,7 @@ class Recorder:
             seen = Locked(read, written)
         else:
             direct = None
-            kept = plan.effect is Effect.READ and plan.obstacle is None
+            kept = plan.effect is Effect.READ and plan.bypass_reason is None
             looks = not kept and EPOCH not in plan.written and plan.effect not in _NEVER_LOOKED_AT
             before = self._held() if looks else None
             answer = execute()
@@ -216,8 +216,8 @@ class Recorder:
             self._busy = False
 
     def _retires(self, relation: str, plan: Any) -> bool:
-        """Does a write to this relation retire what the plan reads? That to a partition retires its parent's."""
-        closure = self._wrapper.ormcache.database.closure(frozenset({relation}))
+        """Does a write to this relation invalidate what the plan reads? One to a partition invalidates its parent's."""
+        closure = self._wrapper.ormcache.database.plans.closure(frozenset({relation}))
         return not plan.relations.isdisjoint(closure)
 
     def _is_view(self, relation: str) -> bool:
@@ -235,14 +235,14 @@ class Recorder:
         if plan is not None:
             found["plan"] = {
                 "effect": plan.effect.name,
-                "obstacle": plan.obstacle,
+                "bypass_reason": plan.bypass_reason,
                 "relations": sorted(plan.relations),
                 "written": sorted(plan.written),
                 "temporary": sorted(self._wrapper.ormcache.session.temporary),
             }
         if seen is not None:
             found["touched"], found["written"] = sorted(seen.touched), sorted(seen.written)
-            found["retiring"] = sorted(relation for relation in seen.touched if self._retires(relation, plan))
+            found["invalidating"] = sorted(relation for relation in seen.touched if self._retires(relation, plan))
         if direct is not None:
             found["direct"] = sorted(direct)
         line = json.dumps(found)

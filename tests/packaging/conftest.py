@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 class Distributions:
     sdist: Path
     wheel: Path
+    core: Path  #: the wheel without the requirement of LMDB
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,21 @@ def made(folder: Path) -> Environment:
 
 @pytest.fixture(scope="session")
 def distributions(package_index: None, tmp_path_factory: pytest.TempPathFactory) -> Distributions:
-    """The sdist, and the wheel that is built from it and from nothing else."""
+    """The sdist, and the wheels that are built from it and from nothing else: what ``make dist`` makes."""
     folder = tmp_path_factory.mktemp("dist")
     done = subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", folder, ROOT], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / ".ci" / "distributions.py", folder], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
-    return Distributions(sdist, wheel)
+    (sdist,), (wheel,), (core,) = map(folder.glob, ("*.tar.gz", "ormcache-*.whl", "ormcache_core-*.whl"))
+    return Distributions(sdist, wheel, core)
 
 
 @pytest.fixture(scope="session")
 def with_wheel(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """As a user who takes everything, and checks types with the versions that ormcache itself is checked with."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
-    checkers = [line for line in groups["lint"] if isinstance(line, str) and not line.startswith("ruff")]
+    checkers = [line for line in groups["lint"] if isinstance(line, str) and not line.startswith(("ruff", "zizmor"))]
     environment = made(tmp_path_factory.mktemp("wheel") / "venv")
     environment.install(f"ormcache[redis,memcached] @ {distributions.wheel.as_uri()}", *checkers)
     return environment
@@ -88,6 +89,14 @@ def with_sdist(distributions: Distributions, tmp_path_factory: pytest.TempPathFa
     """As a user who takes the least, from a source distribution."""
     environment = made(tmp_path_factory.mktemp("sdist") / "venv")
     environment.install(str(distributions.sdist))
+    return environment
+
+
+@pytest.fixture(scope="session")
+def with_core(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """As a user for whose platform there is no LMDB, and no compiler."""
+    environment = made(tmp_path_factory.mktemp("core") / "venv")
+    environment.install("--only-binary", ":all:", str(distributions.core))
     return environment
 
 

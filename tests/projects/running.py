@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,11 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment: dict[str, str] = {}
+        self.path: list[str] = []  # folders of further modules
         given = settings.DATABASES["default"]
-        self.database = {key: given[key] for key in ("ENGINE", "HOST", "PORT", "USER", "PASSWORD") if given[key]}
+        self.database = {
+            key: given[key] for key in ("ENGINE", "HOST", "PORT", "USER", "PASSWORD", "OPTIONS") if given[key]
+        }
         if "sqlite3" in given["ENGINE"]:
             self.database["NAME"] = str(folder / "library.sqlite3")
         else:
@@ -61,22 +66,44 @@ class Library:
         )
         return json.loads(self._run("-c", code, json.dumps(arguments)).splitlines()[-1])
 
-    def _run(self, *arguments: str, fails: bool = False) -> str:
-        process = subprocess.Popen(
+    @contextlib.contextmanager
+    def serving(self, port: int = 0) -> Iterator[str]:
+        """The site in a process that answers requests; its address."""
+        with (self.folder / "served.log").open("a") as log:
+            process = self._start(
+                "-c", f"from library.served import serve; serve({port})", stderr=log, stdin=subprocess.PIPE
+            )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process:
+            try:
+                port = process.stdout.readline().strip()
+                assert port, (self.folder / "served.log").read_text()
+                yield f"http://127.0.0.1:{port}"
+                process.stdin.close()
+                process.wait(TIMEOUT)
+            finally:
+                process.kill()
+
+    def _start(self, *arguments: str, **streams: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-W", "error", *arguments],
             cwd=FOLDER,
             env=os.environ
             | {
                 "DJANGO_SETTINGS_MODULE": "library.settings",
                 "LIBRARY_SETTINGS": json.dumps(self.settings),
-                "PYTHONPATH": os.pathsep.join([str(FOLDER), str(ROOT)]),
+                "PYTHONPATH": os.pathsep.join([str(FOLDER), str(ROOT), *self.path]),
                 "PYTHONDONTWRITEBYTECODE": "1",
             }
             | self.environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             text=True,
+            **streams,
         )
+
+    def _run(self, *arguments: str, fails: bool = False) -> str:
+        process = self._start(*arguments, stderr=subprocess.STDOUT)
         try:
             output, _ = process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:

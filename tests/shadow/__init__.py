@@ -1,10 +1,11 @@
 """Engines that hold every hit against the database: ``tests.shadow.postgresql``, ``.sqlite3`` and ``.mysql``.
 
-They do what ``SHADOW`` does (ormcache.shadow), and more. A stale read is raised, or appended to the file that the
-environment variable ``ORMCACHE_SHADOW_REPORT`` names, and then the program goes on with what the database has.
+They do what ``VERIFY = "raise"`` does (ormcache.read_path.shadow), and more. A stale read is raised, or appended to the
+file that the environment variable ``ORMCACHE_SHADOW_REPORT`` names, and then the program goes on with what the database
+has.
 
-After every write all that was read in the same test is asked for once more, outside transactions: a write that retired
-too little is found even if the test itself does not look again.
+After every write all that was read in the same test is asked for once more, outside transactions: a write that
+invalidated too little is found even if the test itself does not look again.
 
 With ``ORMCACHE_SHADOW_SERVE`` set, hits are served after all, and shown in ``connection.queries`` as the queries that
 they stand for, so that tests that count queries can run unchanged.
@@ -23,10 +24,10 @@ from typing import Any
 
 from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI
 
-from ormcache import signals, switch
-from ormcache.reads import Read
-from ormcache.shadow import StaleRead
-from ormcache.switch import Mode
+from ormcache import signals
+from ormcache.context import switch
+from ormcache.context.switch import Mode
+from ormcache.exceptions import StaleRead
 
 SERVES = bool(os.environ.get("ORMCACHE_SHADOW_SERVE"))
 
@@ -43,7 +44,7 @@ def count_write(**kwargs: Any) -> None:
 
 
 signals.invalidated.connect(count_write, dispatch_uid="tests.shadow")
-switch.put(None if SERVES else Mode.SHADOW)
+switch.set_mode(None if SERVES else Mode.SHADOW)
 
 
 class ShadowCompiler:
@@ -53,10 +54,10 @@ class ShadowCompiler:
         self.connection.shadow_asked.ask_again()
         return super().execute_sql(result_type, chunked_fetch, chunk_size)
 
-    def read_uncached(self, compiled: Any, result_type: Any, chunk_size: int) -> Any:
-        if self.connection.ormcache_writes._reading:  # it is a miss, no bypass
-            self.connection.shadow_asked.add(self, compiled, result_type, chunk_size)
-        return super().read_uncached(compiled, result_type, chunk_size)
+    def read_uncached(self, compiled: Any, result_type: Any, chunk_size: int, chunked: bool) -> Any:
+        if self.connection.ormcache_writes.is_running_miss:  # it is a miss, no bypass
+            self.connection.shadow_asked.add(self, compiled, result_type)
+        return super().read_uncached(compiled, result_type, chunk_size, chunked)
 
     def hit(self, result: Any, compiled: Any, result_type: Any, chunk_size: int) -> Any:
         connection = self.connection
@@ -74,18 +75,18 @@ class Asked:
 
     def __init__(self, connection: Any) -> None:
         self._connection = weakref.proxy(connection)
-        self._reads: dict[Any, tuple[Any, Any, Any, Any]] = {}
+        self._reads: dict[Any, tuple[Any, Any, Any]] = {}
         self._test = ""
         self._writes = 0
         self._busy = False
 
-    def add(self, compiler: Any, compiled: Any, result_type: Any, chunk_size: int) -> None:
+    def add(self, compiler: Any, compiled: Any, result_type: Any) -> None:
         if self._test != current:
             self._reads.clear()
             self._test = current
         if not self._busy and not SERVES and len(self._reads) < 100:
             key = (compiled[0], repr(compiled[1]), result_type)
-            self._reads[key] = (compiler, compiled, result_type, chunk_size)
+            self._reads[key] = (compiler, compiled, result_type)
 
     def ask_again(self) -> None:
         connection = self._connection
@@ -97,9 +98,9 @@ class Asked:
         self._busy = True
         try:
             with unseen(connection):
-                for key, (compiler, compiled, *rest) in list(self._reads.items()):
+                for key, (compiler, compiled, result_type) in list(self._reads.items()):
                     try:
-                        Read(compiler, connection.ormcache, connection.ormcache_writes, *rest, compiled).run()
+                        compiler.execute_compiled(compiled, result_type)
                     except StaleRead:
                         raise
                     except Exception:

@@ -2,8 +2,8 @@ from django.contrib import admin
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
-from ormcache.contrib.admin.admin import FiguresAdmin
-from ormcache.contrib.admin.models import Figures
+from ormcache.contrib.admin.admin import StatisticsAdmin
+from ormcache.contrib.admin.models import Statistics
 from tests.shop.models import Book
 
 
@@ -12,7 +12,7 @@ def books(request: HttpRequest) -> JsonResponse:
 
 
 office = admin.AdminSite(name="office")
-office.register(Figures, FiguresAdmin)
+office.register(Statistics, StatisticsAdmin)
 
 urlpatterns = [
     path("admin/", admin.site.urls),

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from ormcache.exceptions import StoreBusy, StoreFull, StoreUnavailable
 from ormcache.stores import base
 from ormcache.stores.base import (
     Store,
-    StoreBusy,
-    StoreUnavailable,
+    add_mark,
+    decode_marks,
     encode_marks,
     is_stamp,
     last_lease_end,
-    marks_of,
-    with_mark,
-    without_mark,
+    remove_mark,
 )
 from tests.stores.helpers import Clock, stamp
 
@@ -48,11 +48,6 @@ class Shaky(Store):
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def shaky(clock: Clock) -> Shaky:
     return Shaky(clock)
 
@@ -64,17 +59,17 @@ def fail(store: Shaky) -> None:
 
 def test_a_failure_costs_one_call_until_the_back_off_is_over(shaky: Shaky, clock: Clock) -> None:
     shaky.fails = OSError("gone")
-    assert shaky.available
+    assert shaky.is_available
     with pytest.raises(StoreUnavailable, match="gone") as raised:
         shaky.look_up(None, [])
     assert raised.value.__cause__ is shaky.fails
-    assert not shaky.available
+    assert not shaky.is_available
     for _ in range(5):
         fail(shaky)
     assert shaky.calls == 1
     assert shaky.resets == 1
-    clock.advance(base.FIRST_BACK_OFF)
-    assert shaky.available
+    clock.advance(base.MIN_BACK_OFF)
+    assert shaky.is_available
     fail(shaky)
     assert shaky.calls == 2
 
@@ -90,26 +85,26 @@ def test_the_back_off_doubles_up_to_a_bound_and_begins_anew_after_a_success(shak
             fail(shaky)
         waits.append(clock.now - began)
         shaky.calls -= 1
-        clock.advance(base.LONGEST_BACK_OFF)
-    assert waits[0] <= 2 * base.FIRST_BACK_OFF
+        clock.advance(base.MAX_BACK_OFF)
+    assert waits[0] <= 2 * base.MIN_BACK_OFF
     assert waits == sorted(waits)
-    assert waits[-1] == base.LONGEST_BACK_OFF
+    assert waits[-1] == base.MAX_BACK_OFF
     shaky.fails = None
-    clock.advance(base.LONGEST_BACK_OFF)
+    clock.advance(base.MAX_BACK_OFF)
     assert shaky.look_up(None, []) == (b"rows", [])
-    assert shaky.available
+    assert shaky.is_available
     shaky.fails = OSError("gone again")
     fail(shaky)
-    clock.advance(base.FIRST_BACK_OFF)
-    assert shaky.available
+    clock.advance(base.MIN_BACK_OFF)
+    assert shaky.is_available
 
 
-def test_who_wakes_it_is_not_kept_waiting(shaky: Shaky, clock: Clock) -> None:
+def test_retry_now_ends_the_back_off(shaky: Shaky, clock: Clock) -> None:
     shaky.fails = OSError("gone")
     fail(shaky)
     shaky.fails = None
     fail(shaky)
-    shaky.wake()
+    shaky.retry_now()
     assert shaky.look_up(None, []) == (b"rows", [])
 
 
@@ -124,7 +119,7 @@ def test_what_must_end_a_program_is_let_through(shaky: Shaky) -> None:
     shaky.fails = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         shaky.look_up(None, [])
-    assert shaky.available
+    assert shaky.is_available
 
 
 def test_a_busy_store_is_not_away(shaky: Shaky) -> None:
@@ -132,7 +127,26 @@ def test_a_busy_store_is_not_away(shaky: Shaky) -> None:
     fail(shaky)
     fail(shaky)
     assert shaky.calls == 2
-    assert shaky.available
+    assert shaky.is_available
+
+
+def test_a_full_store_is_not_away(shaky: Shaky, clock: Clock) -> None:
+    shaky.fails = StoreFull("no room")
+    fail(shaky)
+    fail(shaky)
+    assert shaky.calls == 2
+    assert shaky.is_available
+    assert shaky.is_full
+    clock.advance(base.FULL_MEMORY)
+    assert not shaky.is_full
+
+
+def test_one_that_answers_and_denies_is_asked_again_soon(shaky: Shaky, clock: Clock) -> None:
+    shaky.fails = OSError(errno.EROFS, "read-only")
+    for _ in range(12):
+        fail(shaky)
+        clock.advance(base.MAX_BACK_OFF_ANSWERED)
+    assert shaky.calls == 12
 
 
 def test_says_so_once_when_a_store_goes_and_once_when_it_comes(
@@ -176,17 +190,17 @@ def test_threads_that_fail_together_count_as_one_failure(shaky: Shaky, clock: Cl
         thread.join()
     assert len(answers) == 8
     shaky.go_on = None
-    clock.advance(base.FIRST_BACK_OFF)
-    assert shaky.available
+    clock.advance(base.MIN_BACK_OFF)
+    assert shaky.is_available
     fail(shaky)  # the second time
-    clock.advance(2 * base.FIRST_BACK_OFF)
-    assert shaky.available
+    clock.advance(2 * base.MIN_BACK_OFF)
+    assert shaky.is_available
 
 
 def test_one_thread_probes_while_the_others_fail_at_once(shaky: Shaky, clock: Clock) -> None:
     shaky.fails = OSError("gone")
     fail(shaky)
-    clock.advance(base.FIRST_BACK_OFF)
+    clock.advance(base.MIN_BACK_OFF)
     shaky.go_on = threading.Event()
     threads, answers = run_in_threads(1, shaky)
     shaky.at_work.acquire()
@@ -200,7 +214,7 @@ def test_one_thread_probes_while_the_others_fail_at_once(shaky: Shaky, clock: Cl
     assert shaky.look_up(None, []) == (b"rows", [])
 
 
-def test_stamps_and_marks_are_told_apart() -> None:
+def test_stamps_and_marks_are_distinguished() -> None:
     one = stamp()
     mark = encode_marks([(b"w" * 8, 5)])
     assert len(mark) == len(one)
@@ -208,18 +222,43 @@ def test_stamps_and_marks_are_told_apart() -> None:
     assert not is_stamp(mark)
     assert not is_stamp(one + b"x")
     assert not is_stamp(None)
-    assert marks_of(one) == marks_of(None) == marks_of(b"") == marks_of(mark + b"x") == []
-    assert marks_of(mark) == [(b"w" * 8, 5)]
+    assert decode_marks(one) == decode_marks(None) == decode_marks(b"") == decode_marks(mark + b"x") == []
+    assert decode_marks(mark) == [(b"w" * 8, 5)]
 
 
 def test_marks_are_merged_and_taken_away() -> None:
     one, other, fresh = b"1" * 8, b"2" * 8, stamp()
-    value = with_mark(stamp(), one, now=10, lease_end=70)
-    assert marks_of(value) == [(one, 70)]
-    value = with_mark(value, other, now=20, lease_end=60)
-    assert marks_of(value) == [(one, 70), (other, 60)]
+    value = add_mark(stamp(), one, now=10, lease_end=70)
+    assert decode_marks(value) == [(one, 70)]
+    value = add_mark(value, other, now=20, lease_end=60)
+    assert decode_marks(value) == [(one, 70), (other, 60)]
     assert last_lease_end(value) == 70
-    assert marks_of(without_mark(value, one, 30, fresh)) == [(other, 60)]
-    assert without_mark(value, one, 60, fresh) == fresh  # the other's lease is over
-    assert marks_of(with_mark(value, one, now=65, lease_end=200)) == [(one, 200)]
-    assert without_mark(None, one, 0, fresh) == without_mark(b"rubbish", one, 0, fresh) == fresh
+    assert decode_marks(remove_mark(value, one, 30, fresh)) == [(other, 60)]
+    assert remove_mark(value, one, 60, fresh) == fresh  # the other's lease is over
+    assert decode_marks(add_mark(value, one, now=65, lease_end=200)) == [(one, 200)]
+    assert remove_mark(None, one, 0, fresh) == remove_mark(b"rubbish", one, 0, fresh) == fresh
+
+
+class Limit(Exception):
+    """As Celery's and RQ's."""
+
+
+@pytest.mark.parametrize(
+    "error", [Limit(), MemoryError(), KeyboardInterrupt(), SystemExit()], ids=lambda error: type(error).__name__
+)
+@pytest.mark.parametrize("away", [False, True])
+def test_what_is_no_error_of_the_store_passes(shaky: Shaky, clock: Clock, away: bool, error: BaseException) -> None:
+    if away:
+        shaky.fails = OSError()
+        fail(shaky)
+        clock.advance(60)
+    met = shaky.outage_count
+    shaky.fails = error
+    with pytest.raises(type(error)):
+        shaky.look_up(None, [])
+
+    assert shaky.outage_count == met
+    assert shaky.is_available  # for the next one, at once
+    shaky.fails = None
+    assert shaky.look_up(None, []) == (b"rows", [])
+    assert shaky.is_answering

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from django.core.signals import request_finished, request_started
 
-from ormcache import scope as module
-from ormcache.scope import Scope, as_request, current_scope
+from ormcache.context import request_scope as module
+from ormcache.context.request_scope import RequestScope, as_request, current_scope
+from ormcache.exceptions import StoreUnavailable
 from ormcache.stores import request as request_module
-from ormcache.stores.base import Store, StoreUnavailable, marks_of
+from ormcache.stores.base import Store, decode_marks
 from ormcache.stores.request import RequestStore
 from tests.stores.helpers import Child, Clock, name, names, stamp, writer
 
@@ -93,11 +94,11 @@ def test_marks_and_nothing_are_never_remembered(store: RequestStore, other: Stor
     empty, who, new = name(), writer(), stamp()
     with as_request():
         assert held(store, [slot, empty]) == [old, None]
-        other.fill([empty], new)
+        other.fill_slots([empty], new)
         assert held(store, [slot, empty]) == [old, new]
         other.mark([slot], who, 60)
-        assert marks_of(store.look_up(name(), [slot])[1][0])
-        assert marks_of(held(store, [slot])[0])
+        assert decode_marks(store.look_up(name(), [slot])[1][0])
+        assert decode_marks(held(store, [slot])[0])
         other.settle([slot], who, new)
         assert held(store, [slot]) == [new]
 
@@ -136,7 +137,7 @@ def test_a_process_sees_its_own_writes(store: RequestStore, elsewhere: bool) -> 
     with as_request():
         held(store, [slot])
         run(lambda: store.mark([slot], who, 60))
-        assert marks_of(held(store, [slot])[0])
+        assert decode_marks(held(store, [slot])[0])
         run(lambda: store.settle([slot], who, new))
         assert held(store, [slot]) == [new]
 
@@ -186,7 +187,7 @@ def test_what_was_read_before_an_own_write_is_not_believed_after_it(
 
 
 def test_writes_are_not_counted_for_ever(store: RequestStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_module, "MOST_WRITTEN", 3)
+    monkeypatch.setattr(request_module, "MAX_WRITES", 3)
     slots, stamps = settled(store, 2)
     new = stamp()
     with as_request():
@@ -195,7 +196,20 @@ def test_writes_are_not_counted_for_ever(store: RequestStore, monkeypatch: pytes
         for slot in names(3):
             store.settle([slot], writer(), stamp())
         assert held(store, slots) == [new, stamps[1]]
-        assert len(store._written_last) <= 3
+        assert len(store._last_writes) <= 3
+
+
+def test_it_remembers_no_more_than_so_many_slots(store: RequestStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_module, "MAX_SLOTS", 4)
+    first, _ = settled(store, 3)
+    second, stamps = settled(store, 3)
+    with as_request():
+        held(store, first)
+        assert held(store, second) == stamps
+        new = stamp()
+        store.strict.settle([first[0], second[0]], writer(), new)
+        assert held(store, [second[0]]) == [stamps[0]]
+        assert held(store, [first[0]]) == [new]
 
 
 # How long -------------------------------------------------------------------------
@@ -212,7 +226,7 @@ def test_a_request_of_django_is_one(store: RequestStore, other: Store) -> None:
     assert held(store, slots) == [new]
 
 
-def test_a_request_that_nobody_ended_is_over_when_the_next_one_begins(store: RequestStore, other: Store) -> None:
+def test_a_request_that_was_never_ended_is_over_when_the_next_one_begins(store: RequestStore, other: Store) -> None:
     slots, stamps = settled(other)
     new = stamp()
     request_started.send(sender=None)
@@ -224,7 +238,7 @@ def test_a_request_that_nobody_ended_is_over_when_the_next_one_begins(store: Req
 
 def test_or_after_a_while(store: RequestStore, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(module, "Scope", lambda: Scope(clock))
+    monkeypatch.setattr(module, "RequestScope", lambda: RequestScope(clock))
     slots, stamps = settled(other)
     first, second = stamp(), stamp()
     request_started.send(sender=None)

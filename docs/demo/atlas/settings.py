@@ -16,9 +16,13 @@ DATABASES = {
 # A site needs none of this. The demo keeps the cache in its own folder, to leave nothing behind, and its last part
 # puts a table on the blacklist.
 ORMCACHE = {
+    # Each page is invalidated again and again here, which would be judged not to pay. No site does that.
+    "ADAPTIVE": False,
     "LOCATION": os.environ["DEMO_CACHE"],
     "BLACKLIST": os.environ["DEMO_BLACKLIST"].split(),
 }
+if os.environ["DEMO_PURGE"]:
+    ORMCACHE["PURGE"] = {"BACKEND": "varnish", "LOCATION": os.environ["DEMO_PURGE"], "S_MAXAGE": 3600}
 
 INSTALLED_APPS = ["atlas"]
 MIDDLEWARE = [

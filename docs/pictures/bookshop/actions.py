@@ -15,7 +15,9 @@ from django.test import Client
 
 from bookshop.models import Author, Book, Offer, PageView, Review
 from bookshop.views import SHELVES
-from ormcache.publishing import publisher
+from ormcache.pages.computing import compute
+from ormcache.pages.derivation import Use
+from ormcache.telemetry.publisher import publisher
 
 BOOKS, REVIEWS = 6_000, 30_000
 STEP = 600  # seconds between two times that figures are told
@@ -38,7 +40,7 @@ def prepare():
     User.objects.create_superuser("ann", "ann@example.org", "secret")
     User.objects.create_user("bob", password="secret", is_staff=True)
     User.objects.create_user("eve", password="secret", is_staff=True).user_permissions.add(
-        Permission.objects.get(codename="view_figures")
+        Permission.objects.get(codename="view_statistics")
     )
 
 
@@ -72,6 +74,15 @@ def _visit(client, chance):
         client.get("/everything/")
     else:
         client.post(f"/book/{favourite}/review/")
+
+
+def use_functions():
+    """Functions, fragments and pages are used: by the tests that need a browser, not for the pictures."""
+    for _ in range(40):
+        for kind in ("page", "fragment", "function"):
+            compute(Use(kind, f"{kind}/that-hits/with-a-rather-long-name/", kind.encode()), Book.objects.count)
+        compute(Use("page", "/lucky/", b"lucky"), lambda: list(Book.objects.order_by("?").values_list("pk")[:3]))
+    publisher.publish()
 
 
 class Server(ThreadingMixIn, WSGIServer):

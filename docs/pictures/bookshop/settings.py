@@ -16,7 +16,7 @@ DATABASES = {
 # Processes tell their figures when the script says so: it is what makes a day pass in a minute.
 ORMCACHE = {
     "LOCATION": FOLDER / "cache",
-    "FIGURES_INTERVAL": 3600,
+    "STATISTICS_INTERVAL": 3600,
     "BLACKLIST": ["sessions.Session"],
     "SHARE": "always",
     "ADAPTIVE": False,

@@ -1,7 +1,21 @@
+from typing import Any
+
 from django.db.backends.mysql import base
 
-from ormcache.connection import ConnectionMixin
+from ormcache.cache.tracking import untracked
+from ormcache.connection.mixins import ConnectionMixin
+from ormcache.outside import listening, write_watch  # noqa: F401  # importing adds tasks of the background thread
+from ormcache.telemetry import publisher  # noqa: F401  # importing adds a task of the background thread
 
 
 class DatabaseWrapper(ConnectionMixin, base.DatabaseWrapper):
     """Django's own backend with the cache in front."""
+
+    @property
+    def mysql_server_data(self) -> Any:
+        """What Django asks the server for itself when the first query is compiled: no read of the program."""
+        data = vars(self).get("mysql_server_data")  # where Django's own, a cached property, puts it
+        if data is None:
+            with untracked():
+                data = super().mysql_server_data
+        return data

@@ -1,4 +1,4 @@
-"""The page inside of the admin. For a site of one's own: ``site.register(Figures, FiguresAdmin)``."""
+"""The page inside the admin. For a site of your own: ``site.register(Statistics, StatisticsAdmin)``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from ormcache.contrib.admin.models import Figures
+from ormcache.contrib.admin.models import Statistics
 from ormcache.contrib.admin.views import context_of
 
 if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Figures]
+    _ModelAdmin = admin.ModelAdmin[Statistics]
 else:
     _ModelAdmin = admin.ModelAdmin  # generic for types only
 
 
-@admin.register(Figures)
-class FiguresAdmin(_ModelAdmin):
-    """One page, in the place of a list. Who may see it is decided as for any model."""
+@admin.register(Statistics)
+class StatisticsAdmin(_ModelAdmin):
+    """One page in place of a change list. Django's permissions for the model decide who may see it."""
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_changelist"

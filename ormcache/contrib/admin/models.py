@@ -1,23 +1,23 @@
-"""What gives the page its place in the admin's index, its address and its permission. It has no table."""
+"""A model without a table: it gives the page its place in the admin's index, its URL and its permission."""
 
 from __future__ import annotations
 
 from django.db import models
 
 
-class NothingManager(models.Manager["Figures"]):
-    """There are no rows, and no table to ask for any: ``dumpdata`` asks every model."""
+class EmptyManager(models.Manager["Statistics"]):
+    """Returns no rows without a query: ``dumpdata`` asks every model, and there is no table."""
 
     use_in_migrations = False
 
-    def get_queryset(self) -> models.QuerySet[Figures]:
+    def get_queryset(self) -> models.QuerySet[Statistics]:
         return super().get_queryset().none()
 
 
-class Figures(models.Model):
-    """The figures of the cache, of which there is one page. Its permission is ``ormcache_admin.view_figures``."""
+class Statistics(models.Model):
+    """The statistics of the cache, shown on one page. Its permission is ``ormcache_admin.view_statistics``."""
 
-    objects = NothingManager()
+    objects = EmptyManager()
 
     class Meta:
         managed = False

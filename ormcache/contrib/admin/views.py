@@ -11,15 +11,15 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from ormcache.contrib.admin.page import ORDERS, page_of
-from ormcache.insight.aliases import cached_aliases
-from ormcache.insight.overview import overview_of
+from ormcache.diagnostics.aliases import cached_aliases
+from ormcache.diagnostics.page.content import ORDERS, page_of
+from ormcache.diagnostics.stats.overview import overview_of
 
-PERMISSION = "ormcache_admin.view_figures"
+PERMISSION = "ormcache_admin.view_statistics"
 
 
 def context_of(request: HttpRequest) -> dict[str, Any]:
-    """What the page's templates need, by the request's ``database`` and ``order``."""
+    """Return the context of the page's templates, for the parameters ``database`` and ``order``. Raises Http404."""
     aliases = cached_aliases()
     using = request.GET.get("database", aliases[0] if aliases else "")
     order = request.GET.get("order", next(iter(ORDERS)))
@@ -32,7 +32,7 @@ def context_of(request: HttpRequest) -> dict[str, Any]:
 @never_cache
 @require_safe
 def standalone(request: HttpRequest) -> HttpResponse:
-    """The page for staff with the permission, outside of any admin."""
+    """Show the page outside any admin, to staff with the permission."""
     user: Any = request.user  # of the project's own class, perhaps
     if not user.is_authenticated:
         return redirect_to_login(request.get_full_path())

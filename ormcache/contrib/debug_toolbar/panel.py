@@ -1,28 +1,30 @@
-"""What became of each query of a request: hit, miss or bypass, why, and what the request's writes have retired."""
+"""Shows what became of each query of a request, and why, and what the writes of the request invalidated."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from debug_toolbar.forms import SignedDataForm
 from debug_toolbar.panels import Panel
-from debug_toolbar.panels.sql.utils import contrasting_color_generator, reformat_sql
+from debug_toolbar.panels.sql.utils import contrasting_color_generator
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
-from django.utils.safestring import mark_safe
 
+from ormcache.contrib.debug_toolbar.events import stats_of
 from ormcache.contrib.debug_toolbar.plan import plan
-from ormcache.contrib.debug_toolbar.rendering import rendered
-from ormcache.contrib.debug_toolbar.telling import stats_of
-from ormcache.recording import Recorder
+from ormcache.contrib.debug_toolbar.rendering import highlight, render
+from ormcache.telemetry.recorder import Recorder
 
-#: Kind of event → its colour, one that can be told from the others on white and on black
+#: Kind of event → its colour; they differ from each other on white and on black
 _COLOURS = {"hit": "#2e9e5b", "miss": "#d98a00", "bypass": "#8a8f98", "write": "#3f7fd1"}
+
+_PLURALS = {"hit": "hits", "miss": "misses"}
 
 
 class OrmcachePanel(Panel):
-    """One request. The recorder belongs to the request's thread or task, so that others are not seen."""
+    """The panel of one request. Its recorder belongs to the request's thread or task, and sees no other request."""
 
     is_async = True
     nav_title = "ormcache"
@@ -31,7 +33,7 @@ class OrmcachePanel(Panel):
         super().__init__(*args, **kwargs)
         self._recorder: Recorder | None = None
 
-    # Told from what is stored: the history panel has no request any more.
+    # From what is stored: the history panel has no request any more.
 
     @property
     def title(self) -> str:
@@ -43,36 +45,44 @@ class OrmcachePanel(Panel):
 
     def _counts(self) -> str:
         stats = self.get_stats()
-        told = [
+        counts = [
             _number(stats.get("hits", 0), "hit", "hits"),
             _number(stats.get("misses", 0), "miss", "misses"),
-            _number(stats.get("bypassed", 0), "bypassed", "bypassed"),
+            _number(stats.get("bypassed", 0), "bypass", "bypasses"),
             _number(stats.get("writes", 0), "write", "writes"),
         ]
-        return ", ".join(filter(None, told))
+        uses = Counter((use["kind"], use["outcome"]) for use in stats.get("uses", ()))
+        for (kind, outcome), count in uses.items():
+            counts.append(_number(count, f"{kind} {outcome}", f"{kind} {_PLURALS[outcome]}"))
+        return ", ".join(filter(None, counts))
 
     @property
     def content(self) -> str:
         stats = self.get_stats()
-        return rendered("panel.html", stats | {"events": list(self._shown(stats)), "colours": _COLOURS})
+        uses = [
+            use | {"colour": _COLOURS[use["outcome"]], "statement": highlight(use["sql"])}
+            for use in stats.get("uses", ())
+        ]
+        return render("panel.html", stats | {"uses": uses, "events": list(self._events(stats)), "colours": _COLOURS})
 
-    def _shown(self, stats: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _events(self, stats: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         colours = contrasting_color_generator()
-        alike: dict[Any, str] = {}
+        groups: dict[Any, str] = {}
         for event in stats.get("events", ()):
             if event["kind"] == "write":
-                statements = [mark_safe(reformat_sql(cause)) for cause in event["causes"]]  # noqa: S308  # it escapes
+                statements = [highlight(cause) for cause in event["causes"]]
                 yield event | {"colour": _COLOURS["write"], "statements": statements}
                 continue
             key = (event["using"], event["sql"])
-            if event["similar"] > 1 and key not in alike:
-                alike[key] = next(colours)
-            asked = {"request_id": self.toolbar.request_id, "number": event["number"]}
+            if event["similar"] > 1 and key not in groups:
+                groups[key] = next(colours)
+            request = {"request_id": self.toolbar.request_id, "number": event["number"]}
             yield event | {
                 "colour": _COLOURS[event["kind"]],
-                "alike": alike.get(key),
-                "statement": mark_safe(reformat_sql(event["sql"], with_toggle=True)),  # noqa: S308  # it escapes
-                "form": SignedDataForm(auto_id=None, initial=asked),
+                "group": groups.get(key),
+                "statement": highlight(event["sql"], with_toggle=True),
+                "last_write": highlight(event.get("invalidated_cause", "")),
+                "form": SignedDataForm(auto_id=None, initial=request),
             }
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The view behind a query's button: what ormcache makes of that statement. Nothing is run."""
+"""Explains a statement, for the button beside a query. Nothing is run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from typing import Any
 
 from debug_toolbar.decorators import render_with_toolbar_language, require_show_toolbar
 from debug_toolbar.forms import SignedDataForm
-from debug_toolbar.panels.sql.utils import reformat_sql
 from debug_toolbar.toolbar import DebugToolbar
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
-from django.utils.safestring import mark_safe
 from django.views.decorators.csrf import csrf_exempt
 
-from ormcache.contrib.debug_toolbar.rendering import rendered
-from ormcache.insight.aliases import NotCached
-from ormcache.insight.explaining import explain
-from ormcache.insight.wording import relation_named
+from ormcache.contrib.debug_toolbar.rendering import highlight, render
+from ormcache.diagnostics.explain.explainer import explain
+from ormcache.diagnostics.format.relations import display_name
+from ormcache.exceptions import NotCached
 
 _PANEL = "OrmcachePanel"
 
@@ -27,7 +25,7 @@ _PANEL = "OrmcachePanel"
 @require_show_toolbar
 @render_with_toolbar_language
 def plan(request: HttpRequest) -> HttpResponse:
-    """For those whom the toolbar is shown, about statements that it has recorded: the form is signed."""
+    """Explain a statement that the toolbar recorded, to those who see the toolbar: the form is signed."""
     form: Any = SignedDataForm(request.POST)
     if request.method != "POST" or not form.is_valid():
         return HttpResponseBadRequest("Invalid signature")
@@ -35,19 +33,19 @@ def plan(request: HttpRequest) -> HttpResponse:
     event = _event(asked.get("request_id"), asked.get("number"))
     values: dict[str, Any] = {"event": event}
     if event is not None:
-        values["statement"] = mark_safe(reformat_sql(event["sql"]))  # noqa: S308  # it escapes
+        values["statement"] = highlight(event["sql"])
         try:
             explanation = explain(event["sql"], event["using"])
         except (NotCached, Error) as error:
             values["error"] = str(error)
         else:
             values["explanation"] = explanation
-            values["reads"] = [(relation_named(one.name), one) for one in explanation.reads]
-    return JsonResponse({"content": rendered("plan.html", values)})
+            values["reads"] = [(display_name(one.name), one) for one in explanation.reads]
+    return JsonResponse({"content": render("plan.html", values)})
 
 
 def _event(request_id: str | None, number: str | None) -> dict[str, Any] | None:
-    """A read that the toolbar still has."""
+    """Return a read that the toolbar still has; None if it has not."""
     toolbar = DebugToolbar.fetch(request_id or "", panel_id=_PANEL)
     if toolbar is None:
         return None

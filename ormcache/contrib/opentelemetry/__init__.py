@@ -1,4 +1,4 @@
-"""Metrics and spans for OpenTelemetry, through ``opentelemetry-api`` alone.
+"""Exports metrics and spans through OpenTelemetry. Needs ``opentelemetry-api`` only.
 
 ``"ormcache.contrib.opentelemetry"`` in ``INSTALLED_APPS``, or ``OrmcacheInstrumentor().instrument()``.
 """

@@ -1,4 +1,4 @@
-"""Switching it on and off, as OpenTelemetry's other instrumentations are."""
+"""Switches metrics and spans on and off, as other instrumentations of OpenTelemetry do."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NAME = "ormcache"
 
 
 class OrmcacheInstrumentor:
-    """Of the process: whichever object is asked, the same is switched."""
+    """The instrumentation of this process. All instances share one state."""
 
-    _lock = threading.Lock()  # guards the two below
+    _lock = threading.RLock()  # guards the two below
     _spans: ClassVar[Spans | None] = None
-    #: OpenTelemetry cannot take an instrument back, so what was made once is used again
+    #: OpenTelemetry cannot remove an instrument, so each is made once and reused
     _instruments: ClassVar[weakref.WeakKeyDictionary[metrics.MeterProvider, Instruments]] = weakref.WeakKeyDictionary()
 
     def instrument(
@@ -29,7 +29,7 @@ class OrmcacheInstrumentor:
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
-        """Begin, or begin anew with other providers; by default those that are set for the process, now or later."""
+        """Start, or restart with other providers; by default those that are set for the process, now or later."""
         self.uninstrument()
         provider = meter_provider or metrics.get_meter_provider()
         with self._lock:
@@ -37,20 +37,21 @@ class OrmcacheInstrumentor:
             if instruments is None:
                 instruments = Instruments(provider.get_meter(NAME, ormcache.__version__))
                 self._instruments[provider] = instruments
-            instruments.active = True
+            instruments.activate()
             spans = Spans(trace.get_tracer(NAME, ormcache.__version__, tracer_provider))
             spans.connect()
             OrmcacheInstrumentor._spans = spans
 
     def uninstrument(self) -> None:
+        """Stop."""
         with self._lock:
             if self._spans is not None:
                 self._spans.disconnect()
                 OrmcacheInstrumentor._spans = None
             for instruments in self._instruments.values():
-                instruments.active = False
+                instruments.deactivate()
 
     @property
     def is_instrumented_by_opentelemetry(self) -> bool:
-        """As its kind calls it."""
+        """Whether it is switched on; the name is that of OpenTelemetry's BaseInstrumentor."""
         return self._spans is not None

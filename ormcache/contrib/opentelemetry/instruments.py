@@ -1,4 +1,4 @@
-"""The table of metrics as OpenTelemetry's instruments, which are asked when somebody collects."""
+"""Exports the metrics to OpenTelemetry, as asynchronous instruments: they are read when they are collected."""
 
 from __future__ import annotations
 
@@ -7,31 +7,39 @@ from functools import partial
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from ormcache.insight.metrics import METRICS, Kind, Metric, Of, Reading
-from ormcache.insight.readings import readings_here
+from ormcache.diagnostics.metrics.definitions import METRICS, Metric, MetricKind, MetricSource, Reading
+from ormcache.diagnostics.metrics.readings import process_readings
 
 PREFIX = "ormcache."
-#: Unit in the table → what the name ends with, and the unit in UCUM
+#: Unit in the table → the suffix of the name, and the unit in UCUM (https://ucum.org)
 _UNITS = {"seconds": (".time", "s"), "bytes": (".size", "By")}
 
 
 class Instruments:
-    """Those of one meter."""
+    """The instruments of one meter."""
 
-    #: Are they to tell anything?
+    #: Whether they observe anything: OpenTelemetry cannot remove an instrument
     active = False
 
     def __init__(self, meter: Meter) -> None:
-        #: Readings, and the metrics that they were told for. Replaced as one, as a lock could be held during a fork
-        self._present: tuple[list[Reading], set[str]] | None = None
+        #: Readings, and the metrics that have used them. Replaced together, as a lock could be held during a fork
+        self._latest: tuple[list[Reading], set[str]] | None = None
         for metric in METRICS:
-            if metric.of is not Of.TOLD:
+            if metric.source is not MetricSource.DEPLOYMENT:
                 self._make(meter, metric)
+
+    def activate(self) -> None:
+        """Begin to observe."""
+        self.active = True
+
+    def deactivate(self) -> None:
+        """Observe nothing any more: a meter has no way to give an instrument back."""
+        self.active = False
 
     def _make(self, meter: Meter, metric: Metric) -> None:
         unit = _UNITS[metric.unit][1] if metric.unit else f"{{{metric.counted}}}" if metric.counted else "1"
         make: Callable[..., object] = (
-            meter.create_observable_counter if metric.kind is Kind.COUNTER else meter.create_observable_gauge
+            meter.create_observable_counter if metric.kind is MetricKind.COUNTER else meter.create_observable_gauge
         )
         make(
             instrument_name(metric),
@@ -50,15 +58,16 @@ class Instruments:
         ]
 
     def _readings(self, metric: Metric) -> list[Reading]:
-        """One collection asks for each metric once: what is asked for again is a new one."""
-        present = self._present
-        if present is None or metric.name in present[1]:
-            present = self._present = readings_here(), set()
-        present[1].add(metric.name)
-        return present[0]
+        """Return the readings of this collection: it observes each metric once, so a second time is the next one."""
+        latest = self._latest
+        if latest is None or metric.name in latest[1]:
+            latest = self._latest = process_readings(), set()
+        latest[1].add(metric.name)
+        return latest[0]
 
 
 def instrument_name(metric: Metric) -> str:
+    """Return the name of a metric in OpenTelemetry."""
     return PREFIX + metric.name + (_UNITS[metric.unit][0] if metric.unit else "")
 
 

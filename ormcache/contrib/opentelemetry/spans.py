@@ -1,142 +1,135 @@
-"""A span for every read of the ORM, made when it is over, and an event for every write that retires results.
+"""Makes a span for every read of the ORM when it is over, and an event for every write that invalidates results.
 
-Both belong to whatever span is the current one in the thread or task of the query. The span of a miss lies beside the
-one that an instrumentation of the driver makes, not around it.
+Uses of pages, fragments and functions are events, too. All of them belong to the current span of the thread or task.
+The span of a miss lies beside the one that an instrumentation of the driver makes, not around it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from django.db import connections
 from opentelemetry.trace import SpanKind, Tracer, get_current_span
 
-from ormcache import signals
-from ormcache.sql import collapsed, masked
+from ormcache.sql import collapse_lists, mask_literals
+from ormcache.telemetry.listener import SignalListener
 
-#: Texts whose description is remembered, characters of one that are told, relations in the name of a span
-MOST_TEXTS, LONGEST_TEXT, MOST_NAMED = 1024, 4096, 3
+if TYPE_CHECKING:
+    from ormcache.connection.protocol import CachedConnection
 
-#: Django's names of databases → OpenTelemetry's, where they differ
+#: Statements whose masked form is remembered, characters of one that are exported, relations in the name of a span
+MOST_STATEMENTS, LONGEST_SQL, MOST_NAMED = 1024, 4096, 3
+
+#: Django's names of databases → OpenTelemetry's, where they differ:
+#: https://opentelemetry.io/docs/specs/semconv/registry/attributes/db/#db-system-name
 _SYSTEMS = {"oracle": "oracle.db", "microsoft": "microsoft.sql_server"}
 
+#: Argument of a signal → the attribute that it becomes
+_ATTRIBUTES = {
+    "saved": "ormcache.saved.duration",
+    "query": "ormcache.query.duration",
+    "cause": "ormcache.cause",
+    "invalidated_by": "ormcache.invalidated_by",
+    "rejected": "ormcache.rejected",
+    "by_row": "ormcache.by_row",
+    "reason": "ormcache.reason",
+}
+#: The same of a use of a page, a fragment or a function
+_ATTRIBUTES_OF_USES = {
+    "kind": "ormcache.kind",
+    "label": "ormcache.label",
+    "took": "ormcache.duration",
+    "saved": "ormcache.saved.duration",
+    "outdated": "ormcache.outdated",
+    "cause": "ormcache.cause",
+    "invalidated_by": "ormcache.invalidated_by",
+    "rejected": "ormcache.rejected",
+    "caller": "ormcache.caller",
+}
 
-class Spans:
-    """Of one tracer. Any thread may call."""
+
+class Spans(SignalListener):
+    """The spans and events of one tracer."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._texts: dict[tuple[str, str], str] = {}  # (text, vendor) → the text as it may be shown
+        self._masked: dict[tuple[str, str], str] = {}  # (SQL, vendor) → the SQL without its values
 
-    def connect(self) -> None:
-        """Its owner has to keep it: signals do not."""
-        signals.hit.connect(self.hit)
-        signals.missed.connect(self.missed)
-        signals.bypassed.connect(self.bypassed)
-        signals.invalidated.connect(self.invalidated)
+    def read(self, outcome: str, arguments: Mapping[str, Any]) -> None:
+        """Make the span of a read, which ends now."""
+        using, relations = arguments["using"], sorted(arguments["relations"])
+        seconds = (arguments.get("took") or 0.0) + (arguments.get("query") or 0.0)
+        now = time.time_ns()
+        name = " ".join(["SELECT", *relations[:MOST_NAMED]])
+        initial = {"ormcache.result": outcome, "ormcache.alias": using}  # what a sampler may ask for
+        span = self._tracer.start_span(
+            name, kind=SpanKind.INTERNAL, attributes=initial, start_time=now - int(seconds * 1e9)
+        )
+        if span.is_recording():
+            attributes = {
+                "ormcache.relations": relations,
+                "db.query.summary": name,
+                **{attribute: arguments.get(argument) for argument, attribute in _ATTRIBUTES.items()},
+                **self._database_attributes(using, arguments["sql"], arguments["params"]),
+            }
+            span.set_attributes({key: value for key, value in attributes.items() if value is not None})
+        span.end(now)
 
-    def disconnect(self) -> None:
-        signals.hit.disconnect(self.hit)
-        signals.missed.disconnect(self.missed)
-        signals.bypassed.disconnect(self.bypassed)
-        signals.invalidated.disconnect(self.invalidated)
-
-    def hit(self, *, using: str, relations: frozenset[str], sql: str, params: Any, took: float, **kwargs: Any) -> None:
-        self._span("hit", using, relations, sql, params, took, {"ormcache.saved": kwargs.get("saved")})
-
-    def missed(
-        self,
-        *,
-        using: str,
-        relations: frozenset[str],
-        sql: str,
-        params: Any,
-        took: float,
-        query: float,
-        **kwargs: Any,
-    ) -> None:
-        more = {f"ormcache.{key}": kwargs.get(key) for key in ("cause", "retired_by", "refused")}
-        self._span("miss", using, relations, sql, params, took + query, {"ormcache.query": query, **more})
-
-    def bypassed(
-        self,
-        *,
-        using: str,
-        reason: str,
-        relations: frozenset[str],
-        sql: str | None,
-        params: Any,
-        query: float,
-        **kwargs: Any,
-    ) -> None:
-        if sql is None:
-            return  # nothing ran: it was known to be empty
-        self._span("bypass", using, relations, sql, params, query, {"ormcache.reason": reason})
-
-    def invalidated(
-        self, *, using: str, relations: frozenset[str], causes: Sequence[str], took: float, **kwargs: Any
-    ) -> None:
-        # No span: one part of the time is before the COMMIT, the other one after it.
+    def invalidation(self, arguments: Mapping[str, Any]) -> None:
+        """Add an event to the current span. Not a span: part of the time is before the COMMIT, part after it."""
         span = get_current_span()
         if span.is_recording():
-            connection = connections[using]
+            vendor = connections[arguments["using"]].vendor
             span.add_event(
                 "ormcache.invalidated",
                 {
-                    "ormcache.alias": using,
-                    "ormcache.relations": sorted(relations),
-                    "ormcache.statements": [self._shown(sql, connection) for sql in causes],
-                    "ormcache.took": took,
+                    "ormcache.alias": arguments["using"],
+                    "ormcache.relations": sorted(arguments["relations"]),
+                    "ormcache.statements": [self._mask(sql, vendor) for sql in arguments["causes"]],
+                    "ormcache.duration": arguments["took"],
                 },
             )
 
-    def _span(
-        self,
-        result: str,
-        using: str,
-        relations: frozenset[str],
-        sql: str,
-        params: Any,
-        seconds: float,
-        more: dict[str, Any],
-    ) -> None:
-        now = time.time_ns()
-        name = " ".join(["SELECT", *sorted(relations)[:MOST_NAMED]])
-        begun = {"ormcache.result": result, "ormcache.alias": using}  # what a sampler may ask for
-        span = self._tracer.start_span(
-            name, kind=SpanKind.INTERNAL, attributes=begun, start_time=now - int(seconds * 1e9)
-        )
+    def use(self, outcome: str, arguments: Mapping[str, Any]) -> None:
+        """Add an event to the current span. Not a span: what computing it took has spans of its own inside."""
+        span = get_current_span()
         if span.is_recording():
-            more = more | {"ormcache.relations": sorted(relations), "db.query.summary": name}
-            more |= self._of_database(using, sql, params)
-            span.set_attributes({key: value for key, value in more.items() if value is not None})
-        span.end(now)
+            given = {name: arguments.get(argument) for argument, name in _ATTRIBUTES_OF_USES.items()}
+            attributes = {"ormcache.alias": arguments["using"], "ormcache.result": outcome} | given
+            if arguments.get("sql"):
+                vendor = connections[arguments["using"]].vendor
+                attributes |= {
+                    "ormcache.statement": self._mask(arguments["sql"], vendor),
+                    "ormcache.relations": sorted(arguments["relations"]),
+                }
+            span.add_event("ormcache.used", {name: value for name, value in attributes.items() if value is not None})
 
-    def _of_database(self, using: str, sql: str, params: Any) -> dict[str, Any]:
-        connection: Any = connections[using]
+    def _database_attributes(self, using: str, sql: str, params: Any) -> dict[str, Any]:
+        """Return the attributes of https://opentelemetry.io/docs/specs/semconv/db/database-spans/."""
+        connection = cast("CachedConnection", connections[using])
         given = connection.settings_dict
-        shows = connection.ormcache.config.show_parameters
-        found = {
+        shows_parameters = connection.ormcache.config.show_parameters
+        attributes = {
             "db.system.name": _SYSTEMS.get(connection.vendor, connection.vendor),
             "db.namespace": str(given["NAME"]),
             "db.operation.name": "SELECT",
-            "db.query.text": sql[:LONGEST_TEXT] if shows else self._shown(sql, connection),
+            "db.query.text": sql[:LONGEST_SQL] if shows_parameters else self._mask(sql, connection.vendor),
             "server.address": given["HOST"] or None,
             "server.port": int(given["PORT"]) if str(given["PORT"]).isdigit() else None,
         }
-        if shows:
-            found |= {f"db.query.parameter.{number}": str(param) for number, param in enumerate(params or ())}
-        return found
+        if shows_parameters:
+            attributes |= {f"db.query.parameter.{number}": str(param) for number, param in enumerate(params or ())}
+        return attributes
 
-    def _shown(self, sql: str, connection: Any) -> str:
-        key = collapsed(sql)[0], connection.vendor
-        shown = self._texts.get(key)
+    def _mask(self, sql: str, vendor: str) -> str:
+        key = collapse_lists(sql)[0], vendor
+        shown = self._masked.get(key)
         if shown is None:
-            shown = masked(*key)[:LONGEST_TEXT]
-            if len(self._texts) >= MOST_TEXTS:
-                self._texts = {}
-            if len(key[0]) <= LONGEST_TEXT:
-                self._texts[key] = shown
+            shown = mask_literals(*key)[:LONGEST_SQL]
+            if len(self._masked) >= MOST_STATEMENTS:
+                self._masked = {}
+            if len(key[0]) <= LONGEST_SQL:
+                self._masked[key] = shown
         return shown

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, through ``prometheus_client``.
+"""Exports metrics to Prometheus through ``prometheus_client``.
 
 ``"ormcache.contrib.prometheus"`` in ``INSTALLED_APPS`` adds them to the default registry, which django-prometheus and
 ``prometheus_client`` export; :func:`register` adds them to any other.

@@ -1,4 +1,4 @@
-"""A page for Prometheus: the metrics of the whole deployment, from whichever process answers."""
+"""A view for Prometheus: the metrics of the whole deployment, from whichever process answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ormcache.contrib.prometheus.collector import OrmcacheCollector
 
 
 def deployment(request: HttpRequest) -> HttpResponse:
-    """Of ormcache only, of all processes."""
+    """Return the metrics of ormcache, of all processes."""
     registry = CollectorRegistry()
     registry.register(OrmcacheCollector(deployment=True))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

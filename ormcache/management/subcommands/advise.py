@@ -9,22 +9,23 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ormcache.figures.report import Report
-from ormcache.insight.advising import Advised, Snippet, advised_on
-from ormcache.insight.gathering import Known
-from ormcache.insight.plain import plain
-from ormcache.insight.quantities import count, duration
-from ormcache.insight.statements import short
-from ormcache.insight.statistics import moment
-from ormcache.insight.wording import relation_named
-from ormcache.management.common import add_json, add_using, gather
+from ormcache.diagnostics.advice.snippets import AdviceWithSnippet, Snippet, advise_with_snippets
+from ormcache.diagnostics.format.encoder import items_of
+from ormcache.diagnostics.format.quantities import count, duration
+from ormcache.diagnostics.format.relations import display_name
+from ormcache.diagnostics.format.sql import indent
+from ormcache.diagnostics.format.verification import describe_verification
+from ormcache.diagnostics.stats.collection import DatabaseReport
+from ormcache.diagnostics.stats.statistics import utc
+from ormcache.management.common import add_json, add_using, collect_requested_reports
+from ormcache.management.formatting import list_callers, no_statistics, not_cached, numbered_list, title
 from ormcache.management.output import Output
-from ormcache.management.words import not_cached, nothing, title
+from ormcache.telemetry.report import Report
 
-HELP = """Advises what to change in settings and code, from the figures of all processes.
+HELP = """Recommends changes to settings and code, based on the statistics of all processes.
 
-What most time is at stake for comes first, with the figures behind it and settings that are ready to paste. Nothing is
-changed."""
+The recommendation with the most time at stake comes first. Each comes with the numbers behind it, the lines of your
+code that it is about, and settings that are ready to paste. Nothing is changed."""
 
 LONGEST = 300  # characters of a statement
 MOST_CALLERS = 5
@@ -36,73 +37,80 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Mapping[str, Any], out: Output) -> None:
-    gathered = gather(options)
-    found = [(known, advised_on(known)) for known in gathered.known]
+    collected = collect_requested_reports(options)
+    found = [(known, advise_with_snippets(known)) for known in collected.reports]
     if options["json"]:
-        out.json(gathered.as_json([_as_json(known, advised) for known, advised in found]))
+        out.json(collected.as_json([_as_json(known, advice) for known, advice in found]))
     else:
-        for place, (known, advised) in enumerate(found):
+        for place, (known, advice) in enumerate(found):
             out.show(*([""] if place else []), title(known))
             if known.report is None:
-                out.show(nothing(known))
+                out.show(no_statistics(known))
                 continue
-            if advised:
-                out.show(_drawn(advised))
-            out.show(_basis(known.report, advised))
-        out.show(*not_cached(gathered.not_cached))
-    gathered.complain()
+            if advice:
+                out.show(_list(advice))
+            out.show(_basis(known.report, advice))
+        out.show(*not_cached(collected.not_cached))
+    collected.raise_errors()
 
 
-def _as_json(known: Known, advised: Sequence[Advised]) -> dict[str, Any]:
+def _as_json(known: DatabaseReport, advice: Sequence[AdviceWithSnippet]) -> dict[str, Any]:
     report = known.report
     return {
         "using": known.using,
-        "asked": known.asked,
+        "own_alias": known.own_alias,
         "reads": 0 if report is None else report.total.reads,
         "writes": 0 if report is None else report.writes,
-        "since": None if report is None or report.since is None else moment(report.since),
+        "since": None if report is None or report.since is None else utc(report.since),
         "processes": 0 if report is None else len(report.processes),
-        "advice": [plain(one.advice) | {"snippet": plain(one.snippet)} for one in advised],
+        "advice": [items_of(one.advice) | {"snippet": one.snippet} for one in advice],
     }
 
 
-def _basis(report: Report, advised: Sequence[Advised]) -> str:
-    """How much it rests upon."""
-    since = "" if report.since is None else f" since {moment(report.since):%Y-%m-%d %H:%M:%S} UTC"
-    text = (
+def _basis(report: Report, advice: Sequence[AdviceWithSnippet]) -> str:
+    """Say on how many reads and writes the advice is based."""
+    since = "" if report.since is None else f" since {utc(report.since):%Y-%m-%d %H:%M:%S} UTC"
+    statistics = (
         f"{count(report.total.reads, 'read')} and {count(report.writes, 'write')} "
-        f"of {count(len(report.processes), 'process', 'processes')}{since}"
+        f"in {count(len(report.processes), 'process', 'processes')}{since}"
     )
-    return f"This rests on {text}." if advised else f"Nothing to advise, from {text}."
+    total = report.total
+    if total.compared:
+        statistics += f"; {describe_verification(total.compared, total.verified, total.violations)}"
+    at_stake = " The times at stake are estimates over that period."
+    return f"Based on {statistics}.{at_stake}" if advice else f"No recommendations, based on {statistics}."
 
 
-def _drawn(advised: Sequence[Advised]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right")
-    table.add_column(overflow="fold")
+def _list(advice: Sequence[AdviceWithSnippet]) -> Table:
+    table = numbered_list()
     shown: set[Snippet] = set()
-    for place, one in enumerate(advised, 1):
+    for place, one in enumerate(advice, 1):
         table.add_row(f"{place}.", Text("\n").join([*_lines(one, shown), Text("")]))
     return table
 
 
-def _lines(advised: Advised, shown: set[Snippet]) -> Iterator[Text]:
-    """``shown``: snippets that stand above already."""
-    advice, snippet = advised.advice, advised.snippet
-    subject = {"relation": relation_named(advice.subject), "query": "a query", "database": "the database"}[advice.kind]
-    stake = f" ({duration(advice.seconds)} at stake)" if advice.seconds > 0 else ""
-    yield Text(f"{subject}: {advice.verdict}{stake}", style="bold")
+def _lines(one: AdviceWithSnippet, shown: set[Snippet]) -> Iterator[Text]:
+    """Yield the lines of one recommendation. ``shown``: snippets of those above."""
+    advice, snippet = one.advice, one.snippet
+    subject = {
+        "relation": f"Table {display_name(advice.subject)}",
+        "query": "Query",
+        "function": f"Function {advice.subject}",
+        "fragment": f"Fragment {advice.subject}",
+        "page": f"Page {advice.subject}",
+        "database": f"Database {advice.subject}",
+    }[advice.kind]
+    at_stake = f" ({duration(advice.seconds)} at stake)" if advice.seconds > 0 else ""
+    yield Text(f"{subject}: {advice.verdict}{at_stake}", style="bold")
     if advice.sql:
-        text = short(advice.sql)
-        yield Text(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…", style="dim")
+        yield Text(indent(advice.sql, LONGEST, without_columns=True), style="dim")
+    if advice.callers:
+        yield Text(list_callers(advice.callers, MOST_CALLERS), style="dim")
     yield Text(advice.finding)
-    yield Text(advice.remedy, style="yellow")
+    yield Text(f"What to do: {advice.remedy}", style="yellow")
     if snippet is not None and snippet in shown:
-        yield Text(f"In {snippet.place}: {snippet.setting} as above.")
+        yield Text(f"In settings.py, in {snippet.place}: {snippet.setting} as above.")
     elif snippet is not None:
         shown.add(snippet)
-        yield Text(f"In {snippet.place}:")
+        yield Text(f"In settings.py, in {snippet.place}:")
         yield Text("\n".join(f"    {line}" for line in snippet.text.splitlines()), style="green")
-    if advice.callers:
-        more = f", {len(advice.callers) - MOST_CALLERS} more" if len(advice.callers) > MOST_CALLERS else ""
-        yield Text(f"asked for in {', '.join(advice.callers[:MOST_CALLERS])}{more}", style="dim")

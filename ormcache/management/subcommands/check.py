@@ -11,18 +11,19 @@ from django.core.management.base import CommandError
 from rich.table import Table
 from rich.text import Text
 
-from ormcache.insight.health import ROUNDS, DatabaseHealth, Health, Latency, examine
-from ormcache.insight.plain import plain
-from ormcache.insight.verdicts import ERROR, LEVELS, NOTE, OK, WARNING, Finding
+from ormcache.diagnostics.format.encoder import items_of
+from ormcache.diagnostics.health.examination import ROUNDS, DatabaseHealth, Health, examine
+from ormcache.diagnostics.health.findings import ERROR, LEVELS, NOTE, OK, WARNING, Finding
+from ormcache.diagnostics.health.proof import Latency
 from ormcache.management.common import add_json, add_using, aliases_of, number
+from ormcache.management.formatting import named_lines, size
 from ormcache.management.output import Output
-from ormcache.management.words import size
-from ormcache.stores.facts import ServerFacts
+from ormcache.stores.info import ServerInfo
 
-HELP = """Looks whether all is well: databases, stores, clocks, settings.
+HELP = """Checks that databases, stores, clocks and settings are in order.
 
-Fills, hits, writes and settles an entry of its own in each store, which it takes away again, and compares the rows of a
-small table through the cache with those around it. Exit status 1 if there is an error."""
+Proves that each store does what the protocol needs, with an entry of its own, which is removed again; and compares the
+rows of a small table in the cache with those in the database. The exit status is 1 if there is an error."""
 
 _STYLES = {OK: "green", NOTE: "cyan", WARNING: "yellow", ERROR: "red"}
 
@@ -35,14 +36,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=number(1),
         default=ROUNDS,
         metavar="N",
-        help=f"Times that each round trip is measured ({ROUNDS}).",
+        help=f"How often each round trip is measured ({ROUNDS}).",
     )
 
 
 def run(options: Mapping[str, Any], out: Output) -> None:
     health = examine(aliases_of(options), options["rounds"])
     if options["json"]:
-        out.json({**plain(health), "worst": health.worst})
+        out.json({**items_of(health), "worst": health.worst})
     else:
         for one in health.databases:
             out.show(*_drawn(one), "")
@@ -54,9 +55,7 @@ def run(options: Mapping[str, Any], out: Output) -> None:
 
 def _drawn(health: DatabaseHealth) -> Iterator[Table | Text]:
     yield Text(health.using, style="bold")
-    lines = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    lines.add_column(min_width=9, style="dim")
-    lines.add_column(overflow="fold")
+    lines = named_lines()
     for name, text in _lines(health):
         lines.add_row(name, text)
     yield lines
@@ -64,49 +63,49 @@ def _drawn(health: DatabaseHealth) -> Iterator[Table | Text]:
 
 
 def _lines(health: DatabaseHealth) -> Iterator[tuple[str, str]]:
-    told = " ".join(filter(None, (health.vendor, health.version)))
+    text = " ".join(filter(None, (health.vendor, health.version)))
     if health.round_trip is not None:
-        told += f"; round trip {_took(health.round_trip)}"
+        text += f"; round trip {_latency(health.round_trip)}"
     if health.clock is not None:
-        told += f"; {_clock(health.clock.ahead, health.clock.ahead_by)}"
-    yield "database", told
+        text += f"; {_clock(health.clock.offset, health.clock.error)}"
+    yield "database", text
     if health.store is None:
         return
     for server in health.store.servers:
         yield "store", f"{health.store.kind}: {'; '.join(_server(server))}"
-    yield "", "; ".join(f"{name.replace('_', ' ')} {_took(took)}" for name, took in health.operations.items())
+    yield "", "; ".join(f"{name.replace('_', ' ')} {_latency(took)}" for name, took in health.operations.items())
     passed = sum(step.passed for step in health.proof)
-    yield "proof", f"{passed} of {len(health.proof)} steps hold"
+    yield "proof", f"{passed} of {len(health.proof)} steps passed"
 
 
-def _server(server: ServerFacts) -> Iterator[str]:
+def _server(server: ServerInfo) -> Iterator[str]:
     yield server.address
     if server.version:
         yield server.version
-    if server.used is not None:
-        limit = "no bound" if not server.limit else size(server.limit)
-        yield f"{size(server.used)} of {limit}"
-    if server.policy:
-        yield server.policy
-    if server.evicted is not None:
-        rate = f", {server.evicted / server.running:.2g}/s" if server.running else ""
-        yield f"{server.evicted} evicted{rate}"
-    if server.ahead is not None:
-        yield _clock(server.ahead, server.ahead_by)
-    for name, value in server.more.items():
+    if server.used_bytes is not None:
+        limit = "no limit" if not server.max_bytes else size(server.max_bytes)
+        yield f"{size(server.used_bytes)} of {limit}"
+    if server.eviction_policy:
+        yield server.eviction_policy
+    if server.evicted_keys is not None:
+        rate = f", {server.evicted_keys / server.uptime:.2g}/s" if server.uptime else ""
+        yield f"{server.evicted_keys} evicted{rate}"
+    if server.clock_offset is not None:
+        yield _clock(server.clock_offset, server.clock_error)
+    for name, value in server.details.items():
         if name in ("role", "aof_enabled", "connected_slaves", "backend"):
             yield f"{name} {value}"
         elif name == "disk_free":
-            yield f"{size(int(value))} free on its disk"
+            yield f"{size(int(value))} free on disk"
 
 
 def _clock(ahead: float, ahead_by: float) -> str:
     if abs(ahead) <= ahead_by:
-        return f"clock as here (within {_seconds(ahead_by)})"
+        return f"clock equal to this host's (within {_seconds(ahead_by)})"
     return f"clock {_seconds(abs(ahead))} {'ahead' if ahead > 0 else 'behind'} (within {_seconds(ahead_by)})"
 
 
-def _took(latency: Latency) -> str:
+def _latency(latency: Latency) -> str:
     return f"{_seconds(latency.median)} (best {_seconds(latency.best)})"
 
 
@@ -118,9 +117,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(min_width=9)
-    table.add_column(overflow="fold")
+    table = named_lines(style="")
     for finding in sorted(findings, key=lambda finding: LEVELS.index(finding.level)):
         hint = f"\n{finding.hint}" if finding.hint else ""
         table.add_row(Text(finding.level, style=_STYLES[finding.level]), f"{finding.about}: {finding.text}{hint}")
@@ -129,4 +126,4 @@ def _findings(findings: Sequence[Finding]) -> Table:
 
 def _show_settings(health: Health, out: Output) -> None:
     out.show(Text("settings", style="bold"))
-    out.show(_findings(health.settings or [Finding(OK, "settings", "The system checks have nothing to say.")]))
+    out.show(_findings(health.settings or [Finding(OK, "settings", "The system checks report nothing.")]))

@@ -7,98 +7,123 @@ from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table as Drawing
+from rich.table import Table
 from rich.text import Text
 
-from ormcache.insight.listing import SORTS, Table, tables_of
-from ormcache.insight.quantities import percent
-from ormcache.insight.statements import short
-from ormcache.insight.wording import relation_named
-from ormcache.management.common import add_json, add_using, gather, number
+from ormcache.diagnostics.format.quantities import percent
+from ormcache.diagnostics.format.relations import display_name
+from ormcache.diagnostics.format.sql import to_line
+from ormcache.diagnostics.stats.rankings import SORTS, TableStatistics, rank_tables
+from ormcache.diagnostics.stats.statistics import utc
+from ormcache.management.common import add_json, add_using, collect_requested_reports, number
+from ormcache.management.formatting import (
+    ago,
+    named_lines,
+    no_statistics,
+    not_cached,
+    short_duration,
+    short_number,
+    title,
+)
 from ormcache.management.output import Output
-from ormcache.management.words import ago, lines_table, not_cached, nothing, short_duration, short_number, title
 
-HELP = """Lists tables: how often they are read and written, and whether caching them pays.
+HELP = """Lists tables: how often each is read and written, and whether caching it pays.
 
-Those that are read most come first."""
+The tables that are read most come first."""
+
+LONGEST = 200  # characters of a statement
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_using(parser)
     add_json(parser)
     parser.add_argument(
-        "--sort", choices=list(SORTS), default="reads", help="Column to sort by: the highest first, names by alphabet."
+        "--sort",
+        choices=list(SORTS),
+        default="reads",
+        help="Column to sort by, highest values first; names in alphabetical order.",
     )
-    parser.add_argument("--limit", type=number(1), metavar="N", help="Show the first N of each database.")
-    parser.add_argument("--verbose", action="store_true", help="Show the statement of the last write, and the finding.")
+    parser.add_argument("--limit", type=number(1), metavar="N", help="Show the first N tables of each database.")
+    parser.add_argument(
+        "--verbose", action="store_true", help="Show the reasoning behind each verdict, and the last write."
+    )
 
 
 def run(options: Mapping[str, Any], out: Output) -> None:
-    gathered = gather(options)
-    found = [(known, tables_of(known, options["sort"])) for known in gathered.known]
+    collected = collect_requested_reports(options)
+    found = [(known, rank_tables(known, options["sort"])) for known in collected.reports]
     if options["json"]:
         databases = [
-            {"using": known.using, "asked": known.asked, "total": len(tables), "tables": tables[: options["limit"]]}
+            {
+                "using": known.using,
+                "own_alias": known.own_alias,
+                "total": len(tables),
+                "tables": tables[: options["limit"]],
+            }
             for known, tables in found
         ]
-        out.json(gathered.as_json(databases))
+        out.json(collected.as_json(databases))
     else:
         for place, (known, tables) in enumerate(found):
             out.show(*([""] if place else []), title(known))
             if known.report is None or not tables:
-                out.show(nothing(known))
+                out.show(no_statistics(known))
                 continue
-            now = datetime.datetime.fromtimestamp(known.report.at, datetime.UTC)
             shown = tables[: options["limit"]]
-            out.show(_drawn(shown, now))
+            out.show(_table(shown, utc(known.report.at)))
             if len(shown) < len(tables):
                 out.show(f"and {len(tables) - len(shown):,} more")
             if options["verbose"]:
-                out.show("", _more(shown))
-        out.show(*not_cached(gathered.not_cached))
-    gathered.complain()
+                out.show("", _details(shown))
+        out.show(*not_cached(collected.not_cached))
+    collected.raise_errors()
 
 
-#: Heading and is it a number, by which columns are set to the right
+#: Heading, and whether the column has numbers, which are aligned to the right
 _COLUMNS = (
     ("table", False),
     ("reads", True),
     ("hits", True),
+    ("by\nrow", True),
     ("writes\n/min", True),
     ("last\nwrite", True),
-    ("re-\ntired", True),
+    ("inval-\nidated", True),
     ("time\nsaved", True),
     ("time\nspent", True),
     ("verdict", False),
 )
 
 
-def _drawn(tables: Sequence[Table], now: datetime.datetime) -> Drawing:
-    drawing = Drawing(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+def _table(tables: Sequence[TableStatistics], now: datetime.datetime) -> Table:
+    result = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name, is_number in _COLUMNS:
-        drawing.add_column(
+        result.add_column(
             name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number, vertical="top"
         )
     for table in tables:
-        drawing.add_row(
-            Text(relation_named(table.name)),
+        result.add_row(
+            Text(display_name(table.name)),
             short_number(table.reads),
             "" if table.hit_rate is None else percent(table.hit_rate),
+            percent(table.row_hits / table.hits) if table.row_hits else "",
             short_number(table.writes_per_minute),
             "" if table.written is None else ago(table.written, now),
-            short_number(table.retired),
+            short_number(table.invalidated),
             short_duration(table.saved_seconds),
             short_duration(table.spent_seconds),
             table.verdict,
         )
-    return drawing
+    return result
 
 
-def _more(tables: Sequence[Table]) -> Drawing:
-    drawing = lines_table()
+def _details(tables: Sequence[TableStatistics]) -> Table:
+    lines = named_lines()
     for table in tables:
         text = table.finding
+        if table.outside_written is not None:
+            last = f"{table.outside_written:%Y-%m-%d %H:%M:%S} UTC"
+            text += f"\nwrites of other programs: {table.outside_writes:,} noticed, the last at {last}"
         if table.cause:
-            text += f"\nlast write: {short(table.cause)}"
-        drawing.add_row(relation_named(table.name), text)
-    return drawing
+            text += f"\nlast write: {to_line(table.cause, LONGEST)}"
+        lines.add_row(display_name(table.name), text)
+    return lines

@@ -1,6 +1,6 @@
 from django.db.backends.mysql import base
 
-from ormcache.connection import ConnectionMixin
+from ormcache.connection.mixins import ConnectionMixin
 from tests.oracle.recorder import Recording, Uncached
 
 

@@ -10,9 +10,9 @@ from shop.models import Order
 
 import ormcache
 from ormcache import reasons, signals
-from ormcache.figures.report import Report
-from ormcache.insight.explanation import Explanation
+from ormcache.diagnostics.explain.explanation import Explanation
 from ormcache.middleware import request_scope
+from ormcache.telemetry.report import Report
 from ormcache.testing import CacheAssertions, Recorder, assert_hits, override_cache
 
 
@@ -22,7 +22,7 @@ def ask() -> None:
     assert_type(ormcache.last_write(Order, "shop.Order"), datetime.datetime | None)
     assert_type(ormcache.stats(), dict[str, Any])
     assert_type(ormcache.stats("default"), dict[str, Any])
-    assert_type(ormcache.left_alone(using="default"), list[dict[str, Any]])
+    assert_type(ormcache.adaptive_bypasses(using="default"), list[dict[str, Any]])
     report = ormcache.report("default")
     assert_type(report, Report | None)
     if report is not None:
@@ -82,6 +82,9 @@ def errors() -> str:
     except ormcache.WriteRefused as error:
         refused: OperationalError = error
         return str(refused)
+    except ormcache.OrmcacheError as error:
+        any_other: Exception = error
+        return str(any_other)
     return ormcache.__version__
 
 
@@ -100,3 +103,51 @@ def view(request: HttpRequest) -> HttpResponse:
 
 
 wrapped = request_scope(view)
+
+
+@ormcache.cached
+def names(prefix: str) -> list[str]:
+    ormcache.depends_on("rates")
+    return list(Order.objects.filter(name__startswith=prefix).values_list("name", flat=True))
+
+
+@ormcache.cached(vary=lambda pk: pk % 2, timeout=60, grace=1.5)
+async def name(pk: int) -> str:
+    return (await Order.objects.aget(pk=pk)).name
+
+
+@ormcache.snapshot
+def both() -> tuple[int, int]:
+    return Order.objects.count(), len(names("a"))
+
+
+async def computed() -> None:
+    assert_type(names("a"), list[str])
+    assert_type(await name(1), str)
+    assert_type(both(), tuple[int, int])
+    with ormcache.track() as dependencies:
+        names("b")
+    assert_type(dependencies.is_current(), bool)
+    assert_type(dependencies.last_modified, datetime.datetime | None)
+    ormcache.changed("rates", using="default")
+
+
+@ormcache.cache_page(per="user", timeout=60, statuses=(200, 404))
+def page(request: HttpRequest, pk: int) -> HttpResponse:
+    return HttpResponse(str(pk))
+
+
+@ormcache.cache_page_exempt
+def other_page(request: HttpRequest) -> HttpResponse:
+    assert_type(page(request, 1), HttpResponse)
+    return HttpResponse()
+
+
+def errors_of_computing() -> str:
+    try:
+        return str(both())
+    except (ormcache.InexactArgument, ormcache.UncacheableValue) as error:
+        wrong: TypeError = error
+        return str(wrong)
+    except (ormcache.WriteInSnapshot, ormcache.SnapshotUnavailable) as error:
+        return str(error)

@@ -8,7 +8,7 @@ ormcache.invalidate(1)  # wrong: arg-type
 ormcache.invalidate(Order(name="one"))  # wrong: arg-type
 year = ormcache.last_write(Order).year  # wrong: union-attr
 ormcache.stats(alias="default")  # wrong: call-arg
-ormcache.left_alone()["default"]  # wrong: call-overload
+ormcache.adaptive_bypasses()["default"]  # wrong: call-overload
 ormcache.there_is_no_such_name()  # wrong: attr-defined
 
 
@@ -22,3 +22,12 @@ count(1)  # wrong: arg-type
 
 @ormcache.disabled  # wrong: call-arg
 def without_brackets() -> None: ...
+
+
+@ormcache.cached
+def cached(number: int) -> str:
+    return str(number)
+
+
+cached("a")  # wrong: arg-type
+ormcache.cache_page(per=1)  # wrong: arg-type

@@ -90,3 +90,15 @@ def switched_off() -> list[Any]:
     client.cookies[f"djdt{_PANEL}"] = "off"
     page = client.get("/everything/").content.decode()
     return [_panel(_request_id(page)).get_stats(), _panel(_request_id(page)).nav_subtitle]
+
+
+def answers() -> dict[str, Any]:
+    return {
+        "cached page": [seen("/cached-page/"), seen("/cached-page/")],
+        "everything": seen("/everything/", 2),
+        "cached": seen("/cached/", 2),
+        "nothing": seen("/nothing/"),
+        "switched off": switched_off(),
+        "at once": asynchronously(),
+        "plans": plans(),  # which empties the toolbar's store
+    }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import urllib.request
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from django.core.wsgi import get_wsgi_application
 
@@ -12,6 +15,26 @@ from django.core.wsgi import get_wsgi_application
 class Silent(WSGIRequestHandler):
     def log_message(self, *args: object) -> None:
         """Nothing: what a test's process prints is its result."""
+
+    def get_environ(self) -> dict[str, Any]:
+        """What servers in production give: without a type of content where the request has none."""
+        environ = super().get_environ()
+        if self.headers.get("Content-Type") is None:
+            del environ["CONTENT_TYPE"]
+        return environ
+
+
+class Threaded(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+def serve(port: int = 0) -> None:
+    """Answer requests until stdin ends. The first line of stdout is the port, which may be any one."""
+    with make_server("127.0.0.1", port, get_wsgi_application(), Threaded, Silent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        print(server.server_port, flush=True)
+        sys.stdin.read()
+        server.shutdown()
 
 
 def pages(*paths: str) -> list[str]:

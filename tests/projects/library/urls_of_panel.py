@@ -11,6 +11,8 @@ from django.urls import path
 from library.models import Shelf, Volume
 
 import ormcache
+from ormcache.pages.computing import compute
+from ormcache.pages.derivation import Use
 
 
 def page() -> HttpResponse:
@@ -18,7 +20,7 @@ def page() -> HttpResponse:
 
 
 def everything(request: HttpRequest) -> HttpResponse:
-    """Twice the same, two that are similar, a write and what it retires, one past the cache."""
+    """Twice the same, two that are similar, a write and what it invalidates, one past the cache."""
     list(Shelf.objects.order_by("pk"))
     list(Shelf.objects.order_by("pk"))
     for title in ("<script>alert(1)</script>", "b"):
@@ -31,6 +33,30 @@ def everything(request: HttpRequest) -> HttpResponse:
 
 
 def nothing(request: HttpRequest) -> HttpResponse:
+    return page()
+
+
+def shelves() -> tuple[str, ...]:
+    return tuple(Shelf.objects.values_list("name", flat=True))
+
+
+def shuffled() -> tuple[str, ...]:
+    return tuple(Shelf.objects.order_by("?").values_list("name", flat=True))
+
+
+def cached(request: HttpRequest) -> HttpResponse:
+    """A function that hits and is invalidated, and a fragment that cannot be stored."""
+    compute(Use("function", "library.<i>shelves</i>", b"shelves"), shelves)
+    Shelf.objects.filter(name="nobody's").update(name="somebody's")
+    compute(Use("function", "library.<i>shelves</i>", b"shelves"), shelves)
+    compute(Use("function", "library.<i>shelves</i>", b"shelves"), shelves)
+    compute(Use("fragment", "shuffled", b"shuffled"), shuffled)
+    return page()
+
+
+@ormcache.cache_page()
+def cached_page(request: HttpRequest) -> HttpResponse:
+    list(Shelf.objects.order_by("pk"))
     return page()
 
 
@@ -49,6 +75,8 @@ async def slowly(request: HttpRequest, title: str) -> HttpResponse:
 urlpatterns = [
     path("everything/", everything),
     path("nothing/", nothing),
+    path("cached/", cached),
+    path("cached-page/", cached_page),
     path("slowly/<title>/", slowly),
     *debug_toolbar_urls(),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.utils import load_backend
 
-from ormcache.connection import ConnectionMixin
+from ormcache.connection.mixins import ConnectionMixin
 from tests.settings import VENDOR
 
 Stock: Any = load_backend(f"django.db.backends.{VENDOR}").DatabaseWrapper

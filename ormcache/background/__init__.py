@@ -1,0 +1,1 @@
+"""What a process does for its databases beside running their queries, in one thread."""

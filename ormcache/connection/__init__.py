@@ -1,0 +1,1 @@
+"""The connection: what Django's backends, compilers and cursors are given."""

@@ -1,0 +1,1 @@
+"""Explanations: what ormcache makes of a statement, and why."""

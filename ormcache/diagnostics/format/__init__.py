@@ -1,0 +1,1 @@
+"""Numbers, names, reasons and SQL as people read them."""

@@ -1,0 +1,1 @@
+"""Whether databases, stores, clocks and settings are in order."""

@@ -1,0 +1,1 @@
+"""The metrics that monitoring systems read, and their values."""

@@ -1,0 +1,1 @@
+"""Statistics of a whole deployment, collected from the store and ranked."""

@@ -1,0 +1,1 @@
+"""Derived caches: functions, fragments and pages, computed once, until what they read is written."""

@@ -1,0 +1,1 @@
+"""The read path: what becomes of one SELECT."""

@@ -1,0 +1,1 @@
+"""The embedded store: memory-mapped files that the processes of one host share."""

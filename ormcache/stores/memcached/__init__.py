@@ -1,0 +1,1 @@
+"""memcached: the store and its connections."""

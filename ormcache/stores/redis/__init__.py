@@ -1,0 +1,1 @@
+"""Redis, Valkey and their like: the store, its connections, and the level ``near``."""

@@ -1,0 +1,812 @@
+"""Every statement on its way to the driver: what it may write is invalidated once others can see it.
+
+In a transaction a write makes its relations dirty, and nothing more; COMMIT is run between marking and settling them
+(:mod:`ormcache.write_path.transaction_control`). In autocommit the statement itself is.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db import Error
+
+from ormcache import reasons
+from ormcache.cache.tracking import current_tracker
+from ormcache.catalog import ALL_ROWS, ALL_ROWS_AND_SCHEMA, ANYWHERE, EPOCH, SCHEMA, ResolutionContext, is_of_schema
+from ormcache.database.database import Database
+from ormcache.database.plan_cache import LONGEST_STATEMENT
+from ormcache.database.plans import Plan, runs_query
+from ormcache.database.row_plans import RowPlans
+from ormcache.database.row_writes import RowWriter
+from ormcache.exceptions import StoreUnavailable
+from ormcache.session.state import ConnectionState
+from ormcache.session.tracker import unwrapped
+from ormcache.session.transaction import ANY_ROWS, Transaction, WrittenRows
+from ormcache.session.values import Several
+from ormcache.sql import Effect, SessionChange, analyse, collapse_lists
+from ormcache.sql.vocabulary import REPEATABLE
+from ormcache.utils import drivers
+from ormcache.utils.interruptions import let_through
+from ormcache.write_path.buffered_cursor import BufferedCursor
+from ormcache.write_path.invalidation import Announces, Invalidator
+from ormcache.write_path.transaction_control import TransactionControl
+
+if TYPE_CHECKING:
+    from ormcache.connection.protocol import CachedConnection
+
+T = TypeVar("T")
+
+#: Reasons to cache nothing on a connection that may no longer hold after the next statement
+_MAY_PASS = frozenset({reasons.REPLICA, reasons.UNIDENTIFIED})
+
+#: Statements that may have written and are remembered until the connection is made; of more, everything is invalidated
+MOST_WHILE_CONNECTING = 64
+
+#: Words of statements that lead a session to another database
+_SWITCHING_DATABASES = frozenset({"use", "attach", "detach"})
+
+#: What reports show as the cause of writes that are no statement
+_INVALIDATE, _CHANGED, _NO_SQL = "ormcache.invalidate()", "ormcache.changed()", "a stored procedure, or COPY"
+
+#: Where PostgreSQL and SQLite put temporary objects
+_TEMPORARY_SCHEMAS = frozenset({"pg_temp", "temp"})
+
+
+class Writes:
+    """The writes of one connection. The thread that owns the connection owns this."""
+
+    def __init__(self, connection: CachedConnection, state: ConnectionState) -> None:
+        self._connection: CachedConnection = weakref.proxy(connection)
+        self._state = state
+        self.transaction = Transaction(connection, state)
+        state.watch_session(self._end_session)
+        self._invalidator = Invalidator(connection, self.transaction, state.observer)
+        self._accounts = self._invalidator.accounts
+        self.control = TransactionControl(connection, state, self.transaction, self._invalidator)
+        #: is the statement under way the query of a miss?
+        self.is_running_miss = False
+        self._invalidates_all = False  # once the connection is made
+        self._while_connecting: list[str] = []  # statements that ran before it was, as far as they may have written
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether a statement may be going on after the driver has returned, or may have results to come."""
+        return self._invalidator.unfinished is not None
+
+    # Statements -----------------------------------------------------------------------------
+
+    def run(self, execute: Callable[[], T], sql: Any, params: Any, cursor: Any) -> T:
+        """Run one statement, by ``execute``, and invalidate what it may have written once others can see it.
+
+        ``sql``: whatever the driver takes. ``params``: a Several where they are not one set. Returns what ``execute``
+        returns, and raises what it raises and WriteRefused.
+        """
+        state, transaction = self._state, self.transaction
+
+        # A connection that is being made, or leads to no database that is known
+        if state.is_connecting:
+            return self._run_while_connecting(execute, sql, params)
+        database = state.known()
+        if state.last_hit is not None and state.last_hit.query is not None:
+            self._run_last_hit(sql)
+        if self._invalidator.unfinished is not None:
+            execute = partial(self._invalidator.run_next, execute)
+        if database is None:
+            return self._run_untracked(execute, sql)
+
+        # What it may do
+        if type(sql) is not str:
+            sql = self._to_str(sql)
+        plan = self._plan(database, sql, cursor)
+        if plan.excluded_writes:
+            state.observer.excluded_write(plan.excluded_writes, sql)
+            transaction.record_excluded(plan.excluded_writes)
+        excluded = self._excluded_at_once(plan, sql) if transaction.excluded else None
+        if excluded and state.vendor != "sqlite":
+            execute = partial(self._invalidator.run_excluded, database, execute, excluded)
+        if current_tracker() is not None:
+            self._reject_tracking(plan, sql)
+
+        # Most statements, for which little has to be asked: reads, and writes of rows alone
+        if (
+            state.vendor != "sqlite"
+            and not transaction.is_begun
+            and not plan.statement.commits_implicitly
+            and not state.session.is_opaque
+        ):
+            if plan.changes_nothing:
+                transaction.record_statement()
+                return execute()
+            if plan.only_writes_rows and not state.elsewhere and not transaction.may_have_ended:
+                transaction.record_statement()
+                transaction.record_cause(plan.written, sql)
+                rows = ANY_ROWS if plan.row_writers is None else self._rows(plan.row_writers, sql, params)
+                if not transaction.is_open:
+                    return self._invalidator.run_marked(
+                        database, execute, plan.written, rows, is_statement=True, cursor=cursor
+                    )
+                transaction.record_write(plan.written, rows)
+                return execute()
+
+        # All others
+        if plan.effect is Effect.TRANSACTION:
+            return self.control.run(execute, plan.statement)
+        if excluded and state.vendor == "sqlite":
+            # Around the COMMIT as well, if the statement is run in a transaction of its own.
+            run = partial(self._run_planned, database, plan, execute, sql, params, cursor)
+            return self._invalidator.run_excluded(database, run, excluded)
+        return self._run_planned(database, plan, execute, sql, params, cursor)
+
+    def _excluded_at_once(self, plan: Plan, sql: str) -> frozenset[str] | None:
+        """Return the excluded relations to which a statement may make writes visible; None: to none."""
+        transaction = self.transaction
+        if plan.effect is Effect.TRANSACTION:
+            return None  # TransactionControl marks them
+        excluded = transaction.excluded
+        if not transaction.is_open:
+            transaction.forget_excluded()
+        elif not plan.statement.commits_implicitly and not transaction.may_commit_at_once(sql):
+            return None
+        return excluded
+
+    def _reject_tracking(self, plan: Plan, sql: str) -> None:
+        """Record with the block in which this statement runs that nothing computed there can be cached.
+
+        What a statement on a cursor reads is not tracked, and what it writes would be written by the first use alone.
+        Transaction control does neither, nor does a setting that ends with the transaction: what that decides is in the
+        names of the entries.
+        """
+        tracker, setting = current_tracker(), plan.statement.session
+        is_local = plan.effect is Effect.SESSION and setting is not None and setting.local is True
+        if tracker is None or is_local or plan.effect is Effect.TRANSACTION:
+            return
+        if plan.changes_nothing and not plan.excluded_writes:
+            tracker.reject(reasons.STATEMENT, sql, plan.relations)
+        else:
+            tracker.reject(reasons.WRITES, sql, plan.written | plan.excluded_writes)
+
+    def _reject_untracked(self, sql: str) -> None:
+        """Do the same for a statement on a connection whose database is not known, or not cached."""
+        tracker, state = current_tracker(), self._state
+        if tracker is not None:
+            may_write = len(sql) > LONGEST_STATEMENT or _possible_effects(sql, state.vendor)[1]
+            tracker.reject(reasons.WRITES if may_write else state.bypass_reason or reasons.NO_STORE, sql)
+
+    def _run_planned(
+        self, database: Database, plan: Plan, execute: Callable[[], T], sql: str, params: Any, cursor: Any
+    ) -> T:
+        """Run a statement of any kind but transaction control."""
+        # Before: what it writes
+        transaction, effect = self.transaction, plan.effect
+        transaction.record_statement()
+        written = self._written(plan)
+        if plan.statement.commits_implicitly and transaction.is_open:
+            written |= transaction.dirty  # MySQL commits the open transaction before it runs such a statement
+        # It changes nothing if the catalog is right: a schema change of such a kind, or a write to temporary tables.
+        is_presumed = not written and (effect is Effect.SCHEMA or bool(plan.changed_names))
+        if is_presumed and not self._invalidator.surely_knows_schema(database):
+            written = ALL_ROWS_AND_SCHEMA
+        if plan.statement.session is not None:
+            execute = partial(self._run_setting, execute, plan.statement.session, params)
+        may_skip = bool(written) and not is_presumed and self._may_skip(plan, params)
+        if written and not may_skip:
+            transaction.record_cause(written, sql)
+
+        # The statement, and after it: what it means for the transaction and the session
+        if database.commits is not None and _may_commit(plan):
+            transaction.record_possible_write()
+            if not written and not self._connection.connection.in_transaction:
+                run = self._accounts.run_write if self._is_one_write(plan, params) else self._accounts.run
+                execute = partial(run, database, self._fetching(plan, execute, cursor))
+        try:
+            if may_skip:
+                answer, written = self._run_skippable(database, plan, execute, written, sql)
+            elif written:
+                answer = self._run_writing(database, plan, execute, written, sql, params, cursor)
+            else:
+                answer = execute()
+                if is_presumed:
+                    self._invalidator.recheck_unmarked(database)
+            if plan.statement.commits_implicitly or effect is Effect.OPAQUE:
+                transaction.record_possible_end()
+            self._follow(database, plan, params, cursor, written)
+            if effect is Effect.OPAQUE and self._invalidator.unfinished is None:
+                transaction.update_from_driver(written)
+        except Error:
+            transaction.record_failure()
+            raise
+        except BaseException:
+            transaction.record_failure()
+            self._record_interruption(database, plan)
+            raise
+        return answer
+
+    def _run_writing(
+        self,
+        database: Database,
+        plan: Plan,
+        execute: Callable[[], T],
+        written: frozenset[str],
+        sql: str,
+        params: Any,
+        cursor: Any,
+    ) -> T:
+        """Run a statement that may write these relations, marked where it may also make the change visible."""
+        transaction, run_marked = self.transaction, self._invalidator.run_marked
+        rows = ANY_ROWS
+        if plan.row_writers is not None and not self._state.session.is_opaque:
+            rows = self._rows(plan.row_writers, sql, params)
+        if transaction.is_open and not plan.statement.commits_implicitly:
+            transaction.record_write(written, rows)
+            if plan.effect is Effect.OPAQUE:
+                return run_marked(database, execute, transaction.dirty, cursor=cursor)  # it may contain a COMMIT
+            if transaction.may_commit_at_once(sql):
+                execute, announces = self._fetching(plan, execute, cursor), Announces.UNLOCKED
+                return run_marked(database, execute, written, rows, announces=announces, cursor=cursor)
+            return execute()
+        if self._state.vendor != "sqlite":
+            return run_marked(database, execute, written, rows, is_statement=True, cursor=cursor)
+        execute = self._fetching(plan, execute, cursor)
+        if database.commits is not None and self._is_one_write(plan, params):
+            return self._run_in_transaction(database, execute, written, rows)
+        return run_marked(database, execute, written, rows, is_statement=True, announces=Announces.UNLOCKED)
+
+    # SQLite: statements in autocommit -------------------------------------------------------
+
+    def _fetching(self, plan: Plan, execute: Callable[[], T], cursor: Any) -> Callable[[], T]:
+        """Return what runs a statement and fetches its rows: in autocommit SQLite commits it when they are fetched."""
+        if "returning" not in plan.statement.names or cursor is None:
+            return execute
+        return partial(_run_and_fetch, execute, cursor)
+
+    def _is_one_write(self, plan: Plan, params: Any) -> bool:
+        """Return whether a statement writes rows of this database only, so that it may run in a transaction."""
+        made = self._connection.connection
+        return (
+            plan.effect is Effect.WRITE
+            and type(params) is not Several
+            and not self._state.elsewhere
+            and made.isolation_level is None
+            and not made.in_transaction
+        )
+
+    def _run_in_transaction(
+        self, database: Database, execute: Callable[[], T], written: frozenset[str], rows: WrittenRows
+    ) -> T:
+        """Run a statement in autocommit in a transaction of its own, whose COMMIT is run as any other one."""
+        run_marked, locked = self._invalidator.run_marked, Announces.LOCKED
+        run_commit = partial(run_marked, database, relations=written, rows=rows, is_commit=True, announces=locked)
+        try:
+            return self._accounts.run_statement(execute, run_commit)
+        except BaseException:
+            self.transaction.take_causes()  # if nothing was left of it to be settled
+            raise
+
+    def _rows(self, writers: RowPlans, sql: str, params: Any) -> WrittenRows:
+        """Return which rows a statement writes, as far as its text and parameters show it."""
+        writer: RowWriter | None = writers.of(sql)
+        if writer is None or self._state.code.unknown:
+            return ANY_ROWS
+        if type(params) is not Several:
+            marked = writer.marked_by(params)
+        else:
+            marked = None if params.sets is None else writer.marked_by_all(params.sets)
+        return ANY_ROWS if marked is None else {writer.relation: marked}
+
+    def _may_skip(self, plan: Plan, params: Any) -> bool:
+        """Return whether it can be found out that a statement with IF NOT EXISTS has done nothing.
+
+        Only in a transaction: in autocommit others can see what it has done before it is known.
+        """
+        return (
+            plan.statement.skip_state is not None
+            and self.transaction.is_open
+            and not isinstance(params, Several)
+            and plan.catalog is not None
+            and not plan.catalog.has_event_triggers
+            and EPOCH not in self.transaction.dirty
+            and not self._state.session.is_opaque
+            and not drivers.in_pipeline(self._connection.connection)
+        )
+
+    def _run_skippable(
+        self, database: Database, plan: Plan, execute: Callable[[], T], written: frozenset[str], sql: str
+    ) -> tuple[T, frozenset[str]]:
+        """Run a schema change with IF NOT EXISTS. Return what ``execute`` returns, and what was written."""
+        transaction = self.transaction
+        before, had_changed_schema = transaction.dirty, transaction.has_changed_schema
+        transaction.record_write(written)
+        recorded = transaction.dirty
+        with drivers.watch_notices(unwrapped(self._connection.connection)) as states:
+            answer = execute()
+        # Others mark an event trigger before it is visible.
+        is_skipped = plan.statement.skip_state in states and self._invalidator.surely_knows_schema(database)
+        if is_skipped and transaction.take_back(recorded, before, had_changed_schema=had_changed_schema):
+            return answer, frozenset()
+        transaction.record_cause(written, sql)
+        return answer, written
+
+    def changes_nothing(self, sql: Any, cursor: Any) -> bool:
+        """Return whether a statement changes neither rows nor settings, so that it makes no difference when it ends."""
+        database = self._state.known()
+        if database is None:
+            return self._state.bypass_reason not in _MAY_PASS
+        return not self._state.session.is_opaque and self._plan(database, self._to_str(sql), cursor).changes_nothing
+
+    def _record_interruption(self, database: Database, plan: Plan) -> None:
+        """Record that something from outside has interrupted a statement: it may have run, and was not followed."""
+        statement, session = plan.statement, self._state.session
+        if statement.session is not None or plan.may_set_anything or plan.effect in (Effect.SESSION, Effect.OPAQUE):
+            session.mark_untracked()
+        if statement.temporary_table is not None or plan.effect in (Effect.SCHEMA, Effect.OPAQUE):
+            session.mark_untracked()
+            session.make_opaque()
+            database.catalog_cache.forget()
+        if statement.commits_implicitly or plan.effect is Effect.OPAQUE:
+            self.transaction.record_possible_end()
+
+    def _run_setting(self, execute: Callable[[], T], change: SessionChange, params: Any) -> T:
+        """Run a statement that sets something. One that fails can have set something all the same."""
+        was_broken = self.transaction.is_broken  # then it does not run at all
+        try:
+            answer = execute()
+        except Error:
+            if not was_broken:
+                self._state.session.record_failure(change, params)
+            raise
+        if drivers.in_pipeline(self._connection.connection):
+            self._state.session.mark_untracked()  # it may still fail, or be undone
+        return answer
+
+    def _run_last_hit(self, sql: Any) -> None:
+        """Run the last hit's query for what it leaves behind in the session, if a statement asks for that."""
+        leaving = self._state.last_hit
+        compiled = None if leaving is None else leaving.query_before(self._to_str(sql))
+        if compiled is None:
+            return
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(*compiled)
+                cursor.fetchall()
+        except Error as error:
+            let_through(error)  # else the statement that asks goes on as after any query that failed
+
+    def _run_untracked(self, execute: Callable[[], T], sql: Any) -> T:
+        """Run a statement on a connection whose database is not known, or not cached."""
+        if current_tracker() is not None:
+            self._reject_untracked(self._to_str(sql))
+        self._record_untracked(sql)
+        return self._run_and_learn(execute, sql) if self._state.bypass_reason in _MAY_PASS else execute()
+
+    def _record_untracked(self, sql: Any) -> None:
+        """Record what a statement may do while none is tracked: tests change the settings of an open connection."""
+        state, transaction = self._state, self.transaction
+        may_add_writes = transaction.is_open and not transaction.dirty >= ALL_ROWS_AND_SCHEMA
+        if may_add_writes or not state.has_untracked_settings:
+            sql, _ = collapse_lists(self._to_str(sql))
+            may_set, may_write = (True, True) if len(sql) > LONGEST_STATEMENT else _possible_effects(sql, state.vendor)
+            state.record_untracked(may_set=may_set)
+            if may_add_writes and may_write:
+                # If it is read before it is committed, when statements are tracked again, it must not be stored.
+                transaction.record_write(ALL_ROWS_AND_SCHEMA)
+        transaction.record_statement()
+
+    def _run_and_learn(self, execute: Callable[[], T], sql: Any) -> T:
+        """Run a statement, and ask the server for its identity again if it has taken a write.
+
+        A replica that takes writes has been promoted since this connection was made; a server that did not answer may
+        do so now.
+        """
+        answer = execute()
+        effect = analyse(self._to_str(sql), self._state.vendor).effect
+        if effect in (Effect.WRITE, Effect.SCHEMA, Effect.OPAQUE):
+            self._state.learn()
+            if self._state.database is not None:
+                self.transaction.record_write(ALL_ROWS_AND_SCHEMA)
+                if not self.transaction.is_open:
+                    self.end_connecting()
+        return answer
+
+    # Writes without SQL ---------------------------------------------------------------------
+
+    def run_opaque(self, call: Callable[[], T], cursor: Any, *, commits_first: bool = False, may_set: bool = True) -> T:
+        """Run something without SQL that could change any row: a stored procedure, a driver's COPY.
+
+        ``commits_first``: it commits the open transaction before it begins. ``may_set``: it could also set anything in
+        the session. Returns what ``call`` returns, and raises what it raises and WriteRefused.
+        """
+        state, transaction = self._state, self.transaction
+
+        # A connection that is being made, or leads to no database that is known
+        if (tracker := current_tracker()) is not None:
+            tracker.reject(reasons.WRITES, _NO_SQL)
+        database = state.known()
+        if state.last_hit is not None and state.last_hit.query is not None:
+            self._run_last_hit("CALL")
+        if self._invalidator.unfinished is not None:
+            call = partial(self._invalidator.run_next, call)
+        if state.is_connecting:
+            transaction.record_write(ALL_ROWS)
+            return call()
+        if database is None:
+            state.record_untracked(may_set=may_set)
+            if transaction.is_open:
+                transaction.record_write(ALL_ROWS_AND_SCHEMA)
+            return call()
+
+        # Before: it writes anything
+        transaction.record_statement()
+        transaction.record_possible_write()
+        announces = None if database.commits is None else Announces.UNLOCKED
+        if may_set:
+            state.session.mark_untracked()
+        transaction.record_cause(ALL_ROWS_AND_SCHEMA, _NO_SQL)
+        relations = transaction.dirty | ALL_ROWS_AND_SCHEMA
+
+        # The call, and after it: what the driver knows of the transaction
+        if transaction.is_open and not commits_first:
+            transaction.record_write(relations)
+            try:
+                if may_set or transaction.may_commit_at_once():  # what could set anything could also commit
+                    answer = self._invalidator.run_marked(database, call, relations, announces=announces, cursor=cursor)
+                else:
+                    answer = call()
+            except BaseException:
+                transaction.record_failure()
+                raise
+            if may_set:
+                transaction.record_possible_end()
+        else:
+            answer = self._invalidator.run_marked(database, call, relations, announces=announces, cursor=cursor)
+        if self._invalidator.unfinished is None:
+            transaction.update_from_driver(ALL_ROWS_AND_SCHEMA)
+        return answer
+
+    def begin_statement(self, sql: Any, cursor: Any) -> Callable[[BaseException | None], None]:
+        """Mark what a statement writes that runs while a context manager is open, as psycopg's ``copy()`` does.
+
+        Returns a function to be called at its end, with the exception that ended it. Raises WriteRefused.
+        """
+        if (tracker := current_tracker()) is not None:
+            tracker.reject(reasons.WRITES, _NO_SQL)
+        database, transaction = self._state.known(), self.transaction
+        if self._state.is_connecting:
+            transaction.record_write(ALL_ROWS)
+            return _do_nothing
+        if database is None:
+            self._record_untracked(sql)
+            return _do_nothing
+        sql = self._to_str(sql)
+        plan = self._plan(database, sql, cursor)
+        finish_excluded = self._begin_excluded(database, plan, sql)
+        self._record_settings(plan)
+        transaction.record_statement()
+        written = self._written(plan)
+        if not written and plan.changed_names:
+            if self._invalidator.surely_knows_schema(database):
+                return lambda error: self._invalidator.recheck_unmarked(database)
+            written = ALL_ROWS_AND_SCHEMA
+        if not written:
+            return finish_excluded
+        transaction.record_cause(written, sql)
+        if transaction.is_open:
+            transaction.record_write(written)
+            return _do_nothing
+        marked = self._invalidator.mark(database, written)
+
+        def finish(error: BaseException | None) -> None:
+            finish_excluded(error)
+            if error is None:
+                self._invalidator.settle(database, marked, recheck_schema=True)
+            else:
+                self._invalidator.settle_failed(database, marked, error)
+
+        return finish
+
+    def _begin_excluded(self, database: Database, plan: Plan, sql: str) -> Callable[[BaseException | None], None]:
+        """Do the same for the excluded relations that a statement writes."""
+        excluded = plan.excluded_writes
+        if not excluded:
+            return _do_nothing
+        self._state.observer.excluded_write(excluded, sql)
+        if self.transaction.is_open:
+            self.transaction.record_excluded(excluded)
+            return _do_nothing
+        self._invalidator.run_excluded(database, lambda: None, excluded)
+        return lambda error: self._invalidator.run_excluded(database, lambda: None, excluded)
+
+    def record_copy(self, sql: Any, cursor: Any) -> None:
+        """Record that a method of the driver's has run this COPY: its triggers and its query may have set something."""
+        database = self._state.known()
+        if database is not None:
+            self._record_settings(self._plan(database, self._to_str(sql), cursor))
+
+    def _record_settings(self, plan: Plan) -> None:
+        if plan.may_set_anything or plan.statement.session is not None:
+            self._state.session.mark_untracked()
+
+    def run_accounted(self, call: Callable[[], T]) -> T:
+        """SQLite: run a statement of ormcache's own, neither planned nor marked, and account for its commit."""
+        database = self._state.known()
+        return call() if database is None else self._accounts.run(database, call)
+
+    # ormcache.invalidate() --------------------------------------------------------------------
+
+    def affected_by(self, relations: frozenset[str]) -> frozenset[str]:
+        """Return what :meth:`invalidate` invalidates for these relations, with themselves."""
+        database = self._state.known()
+        return (
+            frozenset() if database is None else database.plans.closure(relations) | (relations & ALL_ROWS_AND_SCHEMA)
+        )
+
+    def invalidate(self, relations: frozenset[str]) -> None:
+        """Invalidate what depends on these now, and again when the open transaction ends. Raises StoreUnavailable."""
+        self._invalidate(self.affected_by(relations), _INVALIDATE)
+
+    def change_inputs(self, inputs: frozenset[str]) -> None:
+        """Do the same for inputs that are no tables, by their pseudo relations. Raises StoreUnavailable."""
+        self._invalidate(inputs, _CHANGED)
+
+    def _invalidate(self, relations: frozenset[str], cause: str) -> None:
+        database = self._state.known()
+        if database is None:
+            return
+        if (tracker := current_tracker()) is not None:
+            tracker.reject(reasons.WRITES, cause, relations)
+        self.transaction.record_plan(database.catalog_cache.part, ANYWHERE)
+        if self.transaction.is_open:
+            self.transaction.record_write(relations)
+            self.transaction.record_cause(relations, cause)
+        began, published = time.perf_counter(), False
+        try:
+            database.stamps.renew(database.slots.names(relations))
+            published = True
+        except StoreUnavailable:
+            database.postpone(relations)
+            raise
+        finally:
+            if SCHEMA in relations:
+                database.catalog_cache.record_schema_change(relations)
+            seconds = time.perf_counter() - began
+            self._state.observer.invalidation(
+                relations, {relations: cause}, seconds=seconds, marked=False, published=published
+            )
+
+    def invalidate_all(self) -> None:
+        """Invalidate everything: the rows of this connection's database have changed without ormcache.
+
+        Done now if the connection is open, or else when it is made.
+        """
+        self._invalidates_all = self._connection.connection is None
+        if not self._invalidates_all:
+            self._invalidate_all()
+
+    def _invalidate_all(self) -> None:
+        try:
+            self.invalidate(ALL_ROWS)
+        except StoreUnavailable:
+            pass  # it waits for the store
+
+    def run_miss(self, call: Callable[[], T]) -> T:
+        """Run the query of a miss, whose cursor is closed by the time that it returns."""
+        before, self.is_running_miss = self.is_running_miss, True
+        try:
+            return call()
+        finally:
+            self.is_running_miss = before  # a signal's handler may read in the middle of another read
+
+    # What a statement means -----------------------------------------------------------------
+
+    def _plan(self, database: Database, sql: str, cursor: Any = None) -> Plan:
+        """Return the plan of a statement; without a catalog, one by which it may write anything."""
+        context, transaction = self._state.resolution_context(cursor), self.transaction
+        if transaction.has_changed_schema:
+            context = context._replace(has_moved=True)
+        planned = database.plans.find(sql, context)
+        plan = self._plan_anew(database, sql, context) if planned is None else planned[0]
+        if plan.part is not None or not (plan.needs_no_catalog or plan.effect is Effect.TRANSACTION):
+            transaction.record_plan(plan.part, ANYWHERE if plan.part is None else context)
+        return plan
+
+    def _plan_anew(self, database: Database, sql: str, context: ResolutionContext) -> Plan:
+        """Read the catalog for a statement, if it has to be and can be, and return the statement's plan."""
+        if analyse(sql, self._state.vendor).effect is Effect.TRANSACTION:
+            # A broken transaction cannot read the catalog, and has to get to its ROLLBACK TO SAVEPOINT.
+            return database.plans.blind_plan(sql)
+        plan = database.plans.provisional_plan(sql, context)
+        if plan is not None:
+            return plan
+        # What this transaction would be shown of the schema can be older than the stamps.
+        if self.transaction.in_old_snapshot or not database.catalog_cache.ensure_loaded(
+            self._connection, context, sql, is_own=self.transaction.has_changed_schema
+        ):
+            return database.plans.blind_plan(sql)
+        return database.plans.plan(sql, context)[0]
+
+    def _to_str(self, sql: Any) -> str:
+        """Return the SQL in whatever the drivers take for a query: str, bytes, psycopg's composed SQL."""
+        if isinstance(sql, str):
+            return str(sql)
+        if isinstance(sql, (bytes, bytearray)):
+            return bytes(sql).decode("utf-8", "replace")
+        compose = getattr(sql, "as_string", None)
+        if compose is None:
+            return "?"  # no SQL at all: not understood
+        # Written in C it takes the driver's own connection only, which may be inside of a proxy.
+        return str(compose(unwrapped(self._connection.connection)))
+
+    def _written(self, plan: Plan) -> frozenset[str]:
+        """Return the relations that a statement may write in this session."""
+        session, statement = self._state.session, plan.statement
+        if session.is_opaque:
+            reads = plan.effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION)
+            if not (reads and statement.calls <= REPEATABLE[self._state.vendor]):
+                return ALL_ROWS_AND_SCHEMA
+        written = plan.written
+        if plan.changed_names:
+            made = self.transaction.schemas_of_tables(plan.changed_names)
+            if plan.changed_names <= session.temporary & plan.unknown_targets:
+                written = plan.certainly_written
+            elif made is not None and not (statement.change is not None and statement.change.is_mixed_case):
+                written = plan.certainly_written | made
+        elsewhere = self._state.elsewhere
+        if written and elsewhere:
+            # What is written but not known, and what could be anything, could be in another database.
+            is_unknown = EPOCH in written
+            written = written.union(
+                *(there for word, there in elsewhere.items() if is_unknown or not word or word in statement.names)
+            )
+        return written
+
+    def _follow(self, database: Database, plan: Plan, params: Any, cursor: Any, written: frozenset[str]) -> None:
+        """Follow what a statement that has run means for the session and for later reads. ``written``: its changes."""
+        statement, session = plan.statement, self._state.session
+        if plan.effect is Effect.SESSION and not statement.names.isdisjoint(_SWITCHING_DATABASES):
+            self._state.update_elsewhere()
+        if statement.session is not None:
+            session.record_change(statement.session, params, in_transaction=self.transaction.is_open)
+        if statement.temporary_table is not None:
+            session.record_temporary_table(
+                statement.temporary_table,
+                in_transaction=self.transaction.is_open,
+                drops_on_commit=statement.drops_on_commit,
+            )
+            if written:
+                session.make_opaque()  # what has changed something may do so again: a default of a column
+        change = statement.change
+        temporary = session.temporary & plan.unknown_targets
+        if change is not None and change.drops and change.altered and plan.changed_names <= temporary:
+            session.forget_temporary_tables(plan.changed_names, in_transaction=self.transaction.is_open)
+        elif plan.effect is Effect.SCHEMA and (
+            session.creates_temporary or not statement.names.isdisjoint(session.temporary | _TEMPORARY_SCHEMAS)
+        ):
+            session.make_opaque()  # a trigger of a temporary table, a temporary function
+            session.mark_untracked(reasons.TEMPORARY)
+        if plan.may_set_anything:
+            session.mark_untracked()
+        if SCHEMA in written:
+            self._follow_schema_change(database, plan, written)
+        if self._state.vendor == "sqlite" and not self.is_running_miss and cursor is not None:
+            if plan.effect is not Effect.WRITE or "returning" in statement.names:
+                # The driver's own cursor: sqlite3's execute() returns it, and a loop over it keeps no wrapper alive.
+                self.transaction.open_cursors.add(_driver_cursor(cursor))
+
+    def _follow_schema_change(self, database: Database, plan: Plan, written: frozenset[str]) -> None:
+        change, transaction = plan.statement.change, self.transaction
+        if not transaction.is_open:
+            database.catalog_cache.record_schema_change(written)
+        elif change is not None and change.table is not None and EPOCH not in written and not change.is_mixed_case:
+            schema, bare = change.table
+            made_in = frozenset(name for name in plan.certainly_written if name == SCHEMA or is_of_schema(name))
+            transaction.record_table(bare if schema is None else f"{schema}.{bare}", made_in)
+        elif change is None or change.dropped_schemas:
+            transaction.forget_tables()
+        elif change.drops:
+            transaction.forget_tables(plan.changed_names)
+
+    # Cursors and connections ----------------------------------------------------------------
+
+    def record_closed_cursor(self, cursor: Any) -> None:
+        """SQLite: record that a cursor was closed."""
+        self.transaction.open_cursors.discard(_driver_cursor(cursor))
+
+    def record_last_result(self, cursor: Any) -> None:
+        """MySQL: record that a cursor has no more results to come."""
+        unfinished = self._invalidator.unfinished
+        if unfinished is not None and unfinished.cursor() is cursor:
+            self._invalidator.settle_unfinished()
+
+    def end_connection(self) -> None:
+        """Settle and forget what can be: the connection is about to be closed, or to be made anew."""
+        self._invalidator.end_connection()
+        self._while_connecting = []
+        self.transaction.discard()
+        self._accounts.close(self._state.database)
+
+    def _end_session(self) -> None:
+        """Do the same for a driver that has reconnected by itself: what it answers now is another session's answer."""
+        self._invalidator.end_connection()
+        self.transaction.lose()
+
+    def _run_while_connecting(self, execute: Callable[[], T], sql: Any, params: Any) -> T:
+        """Run what Django, a ``connection_created`` receiver or a signal's handler asks of a half-made connection.
+
+        The database behind it is not known yet. What is written is settled by :meth:`end_connecting`.
+        """
+        sql = self._to_str(sql)
+        statement = analyse(sql, self._state.vendor)
+        if len(sql) > LONGEST_STATEMENT or len(self._while_connecting) >= MOST_WHILE_CONNECTING:
+            self.transaction.record_write(ALL_ROWS)
+        elif statement.session is None and _possible_effects(sql, self._state.vendor)[1]:
+            self._while_connecting.append(sql)
+        answer = execute()
+        if statement.session is not None:
+            self._state.session.record_change(statement.session, params, in_transaction=False)
+        return answer
+
+    def end_connecting(self) -> None:
+        """Settle what was written while connecting, now that the database is known."""
+        if self._invalidates_all:
+            self._invalidate_all()
+            self._invalidates_all = False
+        database, transaction = self._state.database, self.transaction
+        if database is None:
+            return
+        if not database.outbox.was_read:
+            self._invalidator.outbox.read_first(database, self._accounts)
+        for sql in tuple(self._while_connecting):
+            plan = self._plan(database, sql)
+            written = self._written(plan)
+            if plan.excluded_writes:
+                self._invalidator.run_excluded(database, lambda: None, plan.excluded_writes)
+            if written:
+                transaction.record_write(written)
+                transaction.record_cause(written, sql)
+        if transaction.dirty and not transaction.is_open:
+            self._invalidator.run_marked(database, lambda: None, transaction.dirty)
+            transaction.clear_writes()
+            if database.own_commits is not None:
+                database.own_commits.invalidate()
+        self._while_connecting = []
+
+
+def _may_commit(plan: Plan) -> bool:
+    """Return whether a statement could make SQLite commit something, be it to a table that is on the blacklist."""
+    return plan.effect not in (Effect.READ, Effect.HARMLESS) or not plan.changes_nothing
+
+
+@lru_cache(maxsize=1024)  # for the process: a statement means the same to every thread
+def _possible_effects(sql: str, vendor: str) -> tuple[bool, bool]:
+    """Return whether a statement could change the session, and whether it could change rows or the schema."""
+    statement = analyse(sql, vendor)
+    effect, calls_nothing = statement.effect, statement.calls <= REPEATABLE[vendor]
+    if vendor == "sqlite" and effect is Effect.SCHEMA and not runs_query(sql):
+        calls_nothing = True  # CREATE TABLE a (…): what looks like a call is the table's name
+    sets_nothing = (
+        effect in (Effect.READ, Effect.WRITE, Effect.SCHEMA, Effect.TRANSACTION, Effect.HARMLESS)
+        and statement.session is None
+        and statement.temporary_table is None
+        and calls_nothing
+    )
+    writes_nothing = effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION) and calls_nothing
+    return not sets_nothing, not writes_nothing
+
+
+def _driver_cursor(cursor: Any) -> Any:
+    """Return the driver's cursor inside of Django's wrapper."""
+    inner = cursor.cursor
+    return inner.cursor if isinstance(inner, BufferedCursor) else inner
+
+
+def _run_and_fetch(execute: Callable[[], Any], cursor: Any) -> Any:
+    """Run a statement, fetch its rows, and return them as a cursor."""
+    execute()
+    return cursor.buffer_rows()
+
+
+def _do_nothing(error: BaseException | None) -> None:
+    """End a statement for which there is nothing to do."""

@@ -1,0 +1,1 @@
+"""GeoDjango's databases for tests: PostGIS and SpatiaLite."""
