@@ -398,7 +398,10 @@ def test_a_commit_without_room_to_account_for_it_is_not_taken_for_another_progra
     full_store.fill()
     add("1")
     reader.go()
-    assert reader.result() == [["0", "1"], 0, 1]
+    found, outside, in_doubt = reader.result()
+    assert (found, outside) == (["0", "1"], 0)
+    if full_store.refuses is not None:  # else deleting the mark may have made the room
+        assert in_doubt == 1
 
 
 @pytest.mark.skipif(ENGINE == "sqlite", reason="SQLite counts commits")

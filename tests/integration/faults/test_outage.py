@@ -57,7 +57,7 @@ def store(server, configure):
     """A Redis that this test may stop, as the store; nothing is kept in memory beside it."""
     own = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}
     with override_settings(CACHES=settings.CACHES | {"own": own}):
-        configure(STORE="redis", CACHE="own", LOCAL_SIZE=0, STORE_TIMEOUT=0.25, LEASE=2)
+        configure(STORE="redis", CACHE="own", LOCAL_SIZE=0, STORE_TIMEOUT=0.5, LEASE=2)
         client = redis.Redis(host=server.host, port=server.port)
         yield client
         client.close()
