@@ -33,9 +33,10 @@ class ExcludedMarks:
         """Nothing is remembered."""
 
 
+#: The one of this process
+excluded_marks = ExcludedMarks()
+
+
 def mark_before_long(alias: str, database: Database) -> None:
     """Have the thread mark what was written of this database, which this alias leads to."""
     worker.register(alias, database)
-
-
-worker.add_task(ExcludedMarks())

@@ -58,8 +58,10 @@ class BackgroundWorker:
         self._failed: set[int] = set()  # indices of the tasks whose failure was logged
 
     def add_task(self, task: Task) -> None:
-        """Add a task; modules do so when they are imported, which may be after the first connection."""
+        """Add a task, unless it was; classes of connections add theirs, perhaps after the first connection."""
         with self._lock:
+            if task in self._tasks:
+                return
             self._tasks.append(task)
             self._woken.set()
             self._start()

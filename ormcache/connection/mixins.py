@@ -9,13 +9,15 @@ from __future__ import annotations
 import _thread
 from asyncio import _get_running_loop
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.asyncio import async_unsafe
 
+from ormcache.background.excluded_marks import excluded_marks
+from ormcache.background.worker import Task, worker
 from ormcache.connection import uncached  # noqa: F401  # connects a receiver
 from ormcache.connection.compiler import READING, cached_compiler
 from ormcache.connection.cursors import make_tracking
@@ -83,10 +85,15 @@ class ConnectionMixin(_Wrapper):
     if TYPE_CHECKING:
         Database: Any  # the driver's module, which every backend has
 
+    #: What the background thread does for the databases of this engine, beside what no engine can do without
+    ormcache_tasks: ClassVar[tuple[Task, ...]] = ()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.ops_class = _with_mixin(OperationsMixin, cls.ops_class)
         cls.creation_class = _with_mixin(CreationMixin, cls.creation_class)
+        for task in (excluded_marks, *cls.ormcache_tasks):
+            worker.add_task(task)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

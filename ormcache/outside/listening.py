@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 
-from ormcache.background.worker import LONGEST_PAUSE, Databases, worker
+from ormcache.background.worker import LONGEST_PAUSE, Databases
 from ormcache.database.database import Database
 from ormcache.exceptions import StoreUnavailable
 from ormcache.outside.leader import Leader
@@ -97,5 +97,4 @@ def _is_wanted(database: Database) -> bool:
 
 #: The one of this process
 listener_task = ListenerTask()
-worker.add_task(listener_task)
 at_fork(before=listener_task.pause)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 
-from ormcache.background.worker import Databases, worker
+from ormcache.background.worker import Databases
 from ormcache.database.database import Database
 from ormcache.exceptions import StoreUnavailable
 from ormcache.outside.connections import own_connections
@@ -83,4 +83,3 @@ def _has_outbox(database: Database) -> bool:
 
 #: The one of this process
 outbox_settler = OutboxSettler()
-worker.add_task(outbox_settler)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from django.db import Error
 
-from ormcache.background.worker import Databases, worker
+from ormcache.background.worker import Databases
 from ormcache.cache.keys import name_beside
 from ormcache.catalog import ALL_ROWS_AND_SCHEMA
 from ormcache.catalog.activity import LATEST, is_counted, is_doubtful, read_activity
@@ -236,4 +236,3 @@ def _write_values(database: Database, values: dict[str, str]) -> None:
 
 #: The one of this process
 write_watch = WriteWatch()
-worker.add_task(write_watch)

@@ -106,7 +106,6 @@ def _further_counts(counters: Counters, database: Database) -> tuple[int, ...]:
 
 #: The one of this process
 publisher = Publisher()
-worker.add_task(publisher)
 
 
 @atexit.register

@@ -102,7 +102,7 @@ TABLE = {
     "the relations that there are": """
         cache.invalidation_queue.InvalidationQueue._writes database.excluded_writes.ExcludedWrites._written
     """,
-    "the tasks that modules add": """
+    "the tasks that engines name": """
         background.worker.BackgroundWorker._due background.worker.BackgroundWorker._failed
         background.worker.BackgroundWorker._tasks
     """,

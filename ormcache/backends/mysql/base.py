@@ -2,14 +2,15 @@ from typing import Any
 
 from django.db.backends.mysql import base
 
+from ormcache.backends.server_tasks import SERVER_TASKS
 from ormcache.cache.tracking import untracked
 from ormcache.connection.mixins import ConnectionMixin
-from ormcache.outside import listening, write_watch  # noqa: F401  # importing adds tasks of the background thread
-from ormcache.telemetry import publisher  # noqa: F401  # importing adds a task of the background thread
 
 
 class DatabaseWrapper(ConnectionMixin, base.DatabaseWrapper):
     """Django's own backend with the cache in front."""
+
+    ormcache_tasks = SERVER_TASKS
 
     @property
     def mysql_server_data(self) -> Any:

@@ -12,9 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 from django.db.utils import load_backend
 
+from ormcache.backends.server_tasks import SERVER_TASKS
 from ormcache.connection.mixins import ConnectionMixin
-from ormcache.outside import listening, write_watch  # noqa: F401  # importing adds tasks of the background thread
-from ormcache.telemetry import publisher  # noqa: F401  # importing adds a task of the background thread
 
 
 @lru_cache(maxsize=64)
@@ -25,7 +24,7 @@ def wrap(engine: str) -> type[Any]:
         raise ImproperlyConfigured(f"{engine!r} cannot wrap itself; name the engine that it is to wrap")
     if issubclass(base, ConnectionMixin):
         raise ImproperlyConfigured(f"the engine {engine!r} has the cache in front already; name it as ENGINE itself")
-    return type("DatabaseWrapper", (ConnectionMixin, base), {"__module__": __name__})
+    return type("DatabaseWrapper", (ConnectionMixin, base), {"__module__": __name__, "ormcache_tasks": SERVER_TASKS})
 
 
 class DatabaseWrapper:

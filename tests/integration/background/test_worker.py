@@ -77,17 +77,41 @@ OF_SERVERS = {"listening for recorded writes", "search for writes of other progr
 def test_an_engine_brings_all_tasks_along(kind):
     """The process of a site imports nothing else of ormcache, unless its settings or its code say so."""
     expected = OF_ALL if kind in ("sqlite3", "spatialite") else OF_ALL | OF_SERVERS
+    use = "engine.wrap('django.db.backends.sqlite3')" if kind == "wrap" else "engine.DatabaseWrapper"
     code = (
         "import sys, django; from django.conf import settings; settings.configure(); django.setup()\n"
         "try: import pymysql; pymysql.install_as_MySQLdb()\n"
         "except ImportError: pass\n"
-        f"import ormcache.backends.{kind}.base; from ormcache.background.worker import worker\n"
-        "print(*sorted(task.title for task in worker._tasks), sep='|')"
+        f"import ormcache.backends.{kind}.base as engine; from ormcache.background.worker import worker\n"
+        f"{use}\n"
+        "print(*sorted(task.title for task in worker._tasks), sep='|')\n"
+        "print('ormcache.outside.listener' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if "GDAL" in done.stderr:
         pytest.skip("needs GDAL")
-    assert set(done.stdout.strip().split("|")) == expected, done.stderr
+    titles, imports_listener = done.stdout.splitlines() or ("", "")
+    assert titles.split("|") == sorted(expected), done.stderr
+    assert imports_listener == str(expected != OF_ALL)
+
+
+def test_an_engine_that_names_no_tasks_marks_excluded_tables():
+    code = (
+        "from django.conf import settings; settings.configure()\n"
+        "from django.db.backends.sqlite3 import base; from ormcache.connection.mixins import ConnectionMixin\n"
+        "type('DatabaseWrapper', (ConnectionMixin, base.DatabaseWrapper), {})\n"
+        "from ormcache.background.worker import worker; print(*(task.title for task in worker._tasks), sep='|')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "marking of excluded tables", done.stderr
+
+
+def test_a_task_is_added_once(worker, identified):
+    task = Counting(None)
+    worker.add_task(task)
+    worker.add_task(task)
+
+    assert worker._tasks == [task]
 
 
 def test_each_task_runs_after_its_own_interval(worker, identified):
