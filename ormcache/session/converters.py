@@ -88,7 +88,7 @@ def _of_psycopg(driver_connection: Any) -> Converters:
         driver_connection.server_cursor_factory,
         driver_connection.row_factory,
     )
-    described = [_describe_dict(items, shared=True) for items in (*loaders, *dumpers.values())]
+    described = [_describe_psycopg(items) for items in (*loaders, *dumpers.values())]
     described.append(repr([_name(one) for one in (cursor, server_cursor, row)]))
 
     def is_current(now: Any) -> bool:
@@ -238,24 +238,30 @@ def _pairs(pairs: Iterable[tuple[str, str | None]]) -> str | None:
     return None if any(value is None for _, value in found) else repr(found)
 
 
-#: Dicts of converters that are never changed again, by id → the dict and its description
-_descriptions: Bounded[int, tuple[Any, str | None]] = Bounded(256)
+#: What psycopg's dicts hold, keys and ids of values → the values, and the description. By what they hold, because
+#: ``django.contrib.postgres`` makes dicts of its own, with equal contents, for every connection
+_descriptions: Bounded[tuple[Any, ...], tuple[list[Any], str | None]] = Bounded(64)
 
 
-def _describe_dict(items: dict[Any, Any], *, shared: bool = False) -> str | None:
-    """Describe a dict of converters; None: that is not possible. ``shared``: it is never changed again."""
-    known = _descriptions.get(id(items)) if shared else None
-    if known is not None and known[0] is items:
-        return known[1]
-    described = _pairs(
+def _describe_psycopg(items: dict[Any, Any]) -> str | None:
+    """Describe a dict of psycopg's converters, whose classes are never changed; None: that is not possible."""
+    held = (tuple(items), tuple(map(id, items.values())))
+    known = _descriptions.get(held)
+    if known is None:
+        described = _describe_dict(items)
+        text = None if described is None else digest(described.encode("utf-8", "surrogatepass")).hex()
+        known = (list(items.values()), text)  # they are kept, so that no other object gets an id of theirs
+        _descriptions.put(held, known)
+    return known[1]
+
+
+def _describe_dict(items: dict[Any, Any]) -> str | None:
+    """Describe a dict of converters; None: that is not possible."""
+    return _pairs(
         (_describe_key(key), _describe(value) or _describe_by_name(key, value))
         for key, value in items.items()
         if not _is_irrelevant(key, value)
     )
-    if shared:
-        described = None if described is None else digest(described.encode("utf-8", "surrogatepass")).hex()
-        _descriptions.put(id(items), (items, described))
-    return described
 
 
 def _describe_by_name(key: Any, value: Any) -> str | None:

@@ -13,6 +13,7 @@ from django.db.backends.signals import connection_created
 from django.db.models.expressions import RawSQL
 
 from ormcache import reasons
+from ormcache.session import converters
 from tests.integration.reading import ENGINE, execute, in_thread, only_postgresql, only_sqlite, stats
 from tests.shop.models import Author
 
@@ -71,6 +72,30 @@ def test_loaders_of_a_connection(taught, queries):
     assert type(number()) is float
     with queries(0):
         assert type(number()) is float
+
+
+@only_postgresql
+def test_what_every_connection_is_taught_anew_is_described_once(taught, monkeypatch):
+    """``django.contrib.postgres`` does so for hstore and citext: each connection has dicts of its own."""
+    from psycopg.types.numeric import FloatLoader
+
+    adapters = []
+
+    def teach(made: Any) -> None:
+        made.adapters.register_loader("numeric", FloatLoader)
+        adapters.append(made.adapters)
+
+    taught(teach)
+    Author.objects.count()
+    described = []
+    describe = converters._describe_dict
+    monkeypatch.setattr(converters, "_describe_dict", lambda items: described.append(items) or describe(items))
+    connection.close()
+    connection.connect()
+    assert described == []
+    first, second = (one._loaders for one in adapters)
+    assert first == second
+    assert all(mine is not another for mine, another in zip(first, second, strict=True))
 
 
 @only_postgresql
