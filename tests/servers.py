@@ -364,6 +364,10 @@ class MariaDB(Server):
     kind = "mysql"
     scheme = "mysql"
 
+    def __init__(self, *args: Any, options: Sequence[str] = ()) -> None:
+        super().__init__(*args)
+        self._options = options
+
     @property
     def url(self) -> str:
         return f"mysql://root@{self.host}:{self.port}"
@@ -403,7 +407,8 @@ class MariaDB(Server):
             "default-time-zone": "+00:00",
             "character-set-server": "utf8mb4",
         }
-        return [self.program, "--no-defaults", *(f"--{name}={value}" for name, value in options.items())]
+        given = [f"--{name}={value}" for name, value in options.items()]
+        return [self.program, "--no-defaults", *given, *self._options]
 
     def ready(self) -> bool:
         return self._ask(b"", b"mysql_native_password")  # its greeting
