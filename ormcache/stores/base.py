@@ -26,8 +26,8 @@ nothing, a full disk. :meth:`Store.mark` and :meth:`Store.settle` then empty the
 invalidates whatever depends on them, and whoever cannot fill a slot stores nothing. A hook says so by
 :class:`~ormcache.exceptions.StoreFull`, and where it has emptied slots that were to be settled by
 :meth:`Store._record_refusal`: nobody has to do anything about these. After a refusal nothing is filled or stored for
-``FULL_PAUSE``, so that a full store is not asked at every read; marks and settling are always tried. A store that
-refuses deletions too is away: the hook raises what its client raises.
+``FULL_PAUSE`` (:mod:`ormcache.stores.room`), so that a full store is not asked at every read; marks and settling are
+always tried. A store that refuses deletions too is away: the hook raises what its client raises.
 
 **Slots of rows** are known by the length of their names (:func:`is_row_slot`). There may be any number of them, so a
 store bounds the room that they take: it may forget a stamp at any time, and forgets one that nobody has written for
@@ -54,6 +54,7 @@ from typing import ClassVar, NamedTuple, NoReturn, TypeVar, TypeVarTuple
 from ormcache.conf import Config
 from ormcache.exceptions import StoreBusy, StoreFull, StoreUnavailable
 from ormcache.stores.info import ServerInfo, StoreInfo
+from ormcache.stores.room import Room
 from ormcache.utils.forks import at_fork
 from ormcache.utils.interruptions import UNEXPECTED, let_through
 from ormcache.utils.log_throttle import LogThrottle
@@ -76,8 +77,6 @@ MAX_BACK_OFF = 30.0  # seconds; each further failure doubles the back-off up to 
 #: Seconds that the breaker stays open at most after an answer: to ask again costs a round trip, and no timeout
 MAX_BACK_OFF_ANSWERED = 2.0
 MAX_OUTAGES = 20  # remembered per store
-FULL_PAUSE = 2.0  # seconds after a refusal in which nothing new is stored
-FULL_MEMORY = 60.0  # seconds after the last refusal until which a store counts as full that was not tried again
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -185,12 +184,8 @@ class Store:
         self._outages: deque[StoreOutage] = deque(maxlen=MAX_OUTAGES)
         #: the number of outages that this process has seen, including those no longer in ``outages``
         self.outage_count = 0
-        #: place → until when nothing new is stored there, by self._clock; empty: there is room
-        self._full_until: dict[bytes, float] = {}
-        self._full_since = 0.0  # seconds since the epoch
+        self.room = Room(clock)
         self._full_log = LogThrottle()
-        #: how often this process has found the store without room
-        self.full_count = 0
         _stores.add(self)
 
     @property
@@ -206,10 +201,7 @@ class Store:
     @property
     def is_full(self) -> bool:
         """Whether the store has refused the last new value that this process had for it, or for one of its servers."""
-        if not self._full_until:
-            return False
-        latest = max(list(self._full_until.values()), default=0.0)
-        return self._clock() < latest - FULL_PAUSE + FULL_MEMORY
+        return self.room.is_full
 
     @property
     def outages(self) -> list[StoreOutage]:
@@ -252,7 +244,7 @@ class Store:
         """
         self._check_room(slots)
         values = self._call_guarded(self._fill_slots, slots, stamp)
-        if self._full_until:
+        if self.room.refusals:
             self._record_room(slots)
         return values
 
@@ -261,10 +253,10 @@ class Store:
 
         A store that counts whole seconds rounds down, but not below one. Raises StoreFull as :meth:`fill_slots` does.
         """
-        if self._full_until:
+        if self.room.refusals:
             self._check_room(self._room_of(entry))
         is_stored = self._call_guarded(self._put_entry, entry, value, timeout)
-        if is_stored and self._full_until:
+        if is_stored and self.room.refusals:
             self._record_room(self._room_of(entry))
         return is_stored
 
@@ -387,6 +379,7 @@ class Store:
         if in_child:
             self._lock = threading.RLock()  # a thread that does not exist here may have held it
             self._prober = None
+            self.room.forget_lock()
 
     # The breaker ----------------------------------------------------------------
 
@@ -482,27 +475,21 @@ class Store:
         """Return which part of the store a name is in, if some of its servers may be full and others not."""
         return b""
 
+    def _places_of(self, names: Sequence[bytes]) -> set[bytes]:
+        return set(map(self._place_of, names))
+
     def _room_of(self, entry: bytes) -> Sequence[bytes]:
         """Return the names that have to have had room of late for an entry to be tried."""
         return (entry,)
 
     def _check_room(self, names: Sequence[bytes]) -> None:
         """Raise StoreFull for names of which one is where there was no room a moment ago."""
-        if self._full_until:
-            now = self._clock()
-            if any(now < self._full_until.get(place, now) for place in set(map(self._place_of, names))):
-                raise StoreFull(f"the {self.kind} store is full; it will be tried again")
+        if self.room.refusals and self.room.is_paused(self._places_of(names)):
+            raise StoreFull(f"the {self.kind} store is full; it will be tried again")
 
     def _record_refusal(self, names: Sequence[bytes], error: str) -> None:
         """Record that there was no room for new values under these names; none: anywhere."""
-        places = set(map(self._place_of, names)) or {b""}
-        with self._lock:
-            begins = not self.is_full
-            if begins:
-                self.full_count += 1
-                self._full_since = time.time()
-                self._full_until = {}
-            self._full_until = self._full_until | dict.fromkeys(places, self._clock() + FULL_PAUSE)
+        begins = self.room.record_refusal(self._places_of(names))
         suffix = self._full_log.due() if begins else None
         if suffix is not None:
             logger.warning(
@@ -514,13 +501,9 @@ class Store:
 
     def _record_room(self, names: Sequence[bytes]) -> None:
         """Record that new values were stored under these names."""
-        places = set(map(self._place_of, names))
-        with self._lock:
-            was_full = self.is_full
-            self._full_until = {place: until for place, until in self._full_until.items() if place not in places}
-            ends = was_full and not self._full_until
-        if ends:
-            logger.info("the %s store takes new values again, after %.1f s", self.kind, time.time() - self._full_since)
+        lasted = self.room.record_room(self._places_of(names))
+        if lasted is not None:
+            logger.info("the %s store takes new values again, after %.1f s", self.kind, lasted)
 
 
 #: What the system answers for a file system that is read-only, full or somebody else's

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ormcache.exceptions import StoreBusy, StoreFull, StoreUnavailable
-from ormcache.stores import base
+from ormcache.stores import base, room
 from ormcache.stores.base import (
     Store,
     add_mark,
@@ -137,7 +137,7 @@ def test_a_full_store_is_not_away(shaky: Shaky, clock: Clock) -> None:
     assert shaky.calls == 2
     assert shaky.is_available
     assert shaky.is_full
-    clock.advance(base.FULL_MEMORY)
+    clock.advance(room.FULL_MEMORY)
     assert not shaky.is_full
 
 

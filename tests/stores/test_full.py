@@ -14,13 +14,14 @@ import pytest
 import redis
 
 from ormcache.exceptions import StoreFull, StoreUnavailable
-from ormcache.stores.base import FULL_MEMORY, FULL_PAUSE, MAX_BACK_OFF_ANSWERED, Store, decode_marks, is_stamp
+from ormcache.stores.base import MAX_BACK_OFF_ANSWERED, Store, decode_marks, is_stamp
 from ormcache.stores.django import DjangoStore
 from ormcache.stores.embedded.files import MIB
 from ormcache.stores.embedded.store import EmbeddedStore
 from ormcache.stores.memcached.store import MemcachedStore
 from ormcache.stores.redis.cluster import RedisClusterStore
 from ormcache.stores.redis.store import RedisStore
+from ormcache.stores.room import FULL_MEMORY, FULL_PAUSE
 from tests.clusters import Cluster
 from tests.servers import Server
 from tests.stores.conftest import DJANGO_REDIS, DJANGOS_REDIS, FILE, PATIENT, PYMEMCACHE
@@ -169,7 +170,7 @@ def test_what_cannot_be_marked_is_emptied_and_what_cannot_be_filled_stays_empty(
         store.fill_slots([empty], stamp())
     assert store.look_up(None, [empty])[1] == [None]
     assert store.is_full
-    assert store.full_count
+    assert store.room.full_count
     # What it holds is still served.
     assert store.look_up(entry, [kept]) == (b"rows", [old])
     assert store.is_available
@@ -331,7 +332,7 @@ def test_a_store_that_nobody_tries_again_does_not_count_as_full_for_ever(
     assert not store.is_full
     with pytest.raises(StoreFull):
         store.put_entry(name(), b"rows", None)
-    assert store.full_count == 2
+    assert store.room.full_count == 2
 
 
 # Read-only --------------------------------------------------------------------------------

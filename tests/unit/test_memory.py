@@ -95,7 +95,7 @@ TABLE = {
         database.table_filter.TableFilter._patterns database.table_filter.TableFilter._tables stores._stores
     """,
     "the servers that have left one address, for a while": "session.addresses.Address._left",
-    "the servers of a store, or the databases on them": "stores.base.Store._full_until",
+    "the servers of a store, or the databases on them": "stores.room.Room.refusals",
     "the nodes of a cluster": "stores.redis.cluster_nodes.ClusterNodes._nodes",
     "threads that ask a store at once": "stores.pool.IdleConnections._connections",
     "what a server tells of one session": "session.tracker.Session._custom_settings",

@@ -199,7 +199,7 @@ class MemcachedStore(Store):
         is_stored = server.run(MemcachedConnection.put, NewItem(name, value, expiry))
         if is_stored is None:
             raise StoreFull(FULL, (ENTRIES,))
-        if is_stored and self._full_until:
+        if is_stored and self.room.refusals:
             self._record_room((ENTRIES,))
         return is_stored
 

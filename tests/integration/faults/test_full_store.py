@@ -20,9 +20,9 @@ from ormcache.exceptions import StoreFull, WriteRefused
 from ormcache.models import OutboxEntry
 from ormcache.outside import write_watch
 from ormcache.outside.connections import own_connections
-from ormcache.stores.base import FULL_PAUSE
 from ormcache.stores.memcached.store import MemcachedStore
 from ormcache.stores.redis.connection import VERIFY_INTERVAL
+from ormcache.stores.room import FULL_PAUSE
 from tests import environment
 from tests.integration import actors
 from tests.integration.actors import Actor
