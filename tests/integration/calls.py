@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import StringIO
 from typing import Any
 
@@ -126,6 +126,15 @@ def leftovers() -> list[str]:
         if state.database is not None and state.database.pending.relations:
             found.append(f"{connection.alias}: pending: {sorted(state.database.pending.relations)}")
     return found
+
+
+@contextmanager
+def no_leftovers() -> Iterator[None]:
+    """The block leaves nothing of a transaction behind. Closes this thread's connections."""
+    yield
+    left = leftovers()
+    connections.close_all()  # a transaction that a failure left open would hold up the next test
+    assert left == []
 
 
 def execute_along(schema: str, sql: str) -> None:

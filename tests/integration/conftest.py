@@ -19,6 +19,19 @@ def _live(database: None) -> None:
 
 
 @pytest.fixture
+def interleaved(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Actors stop at the named points of ``actors.py``, and the test leaves nothing of a transaction behind.
+
+    ``pytestmark = pytest.mark.usefixtures("interleaved")``
+    """
+    from tests.integration import actors
+    from tests.integration.calls import no_leftovers
+
+    with no_leftovers(), actors.points(monkeypatch):
+        yield
+
+
+@pytest.fixture
 def ddl(database: None) -> Iterator[Callable[[str, str], None]]:
     """``ddl(create, drop)``: runs ``create`` through the cache's connection, and after the test ``drop`` past it."""
     drops = []

@@ -24,9 +24,8 @@ from ormcache.stores.memcached.store import MemcachedStore
 from ormcache.stores.redis.connection import VERIFY_INTERVAL
 from ormcache.stores.room import FULL_PAUSE
 from tests import environment
-from tests.integration import actors
 from tests.integration.actors import Actor
-from tests.integration.calls import add, add_atomically, genres, is_cached, kill, leftovers, names, printed, session_id
+from tests.integration.calls import add, add_atomically, genres, is_cached, kill, names, printed, session_id
 from tests.metrics import scraped
 from tests.process import stop
 from tests.shop.models import Author
@@ -34,14 +33,7 @@ from tests.waiting import eventually
 
 ENGINE = environment.current().engine
 
-
-@pytest.fixture(autouse=True)
-def _points(monkeypatch):
-    with actors.points(monkeypatch):
-        yield
-    left = leftovers()
-    connections.close_all()
-    assert left == []
+pytestmark = pytest.mark.usefixtures("interleaved")
 
 
 class FullRedis:

@@ -17,19 +17,8 @@ from ormcache.catalog import ALL_ROWS
 from ormcache.exceptions import StoreUnavailable, WriteRefused
 from ormcache.stores.base import Store
 from tests import environment
-from tests.integration import actors
 from tests.integration.actors import Actor
-from tests.integration.calls import (
-    add,
-    add_atomically,
-    genres,
-    is_cached,
-    kill,
-    leftovers,
-    names,
-    run,
-    session_id,
-)
+from tests.integration.calls import add, add_atomically, genres, is_cached, kill, names, run, session_id
 from tests.shop.models import Author
 from tests.waiting import eventually
 
@@ -37,14 +26,7 @@ ENGINE = environment.current().engine
 MARK = "after:ormcache.stores.base.Store.mark"
 SETTLE = "before:ormcache.stores.base.Store.settle"
 
-
-@pytest.fixture(autouse=True)
-def _points(monkeypatch):
-    with actors.points(monkeypatch):
-        yield
-    left = leftovers()
-    connections.close_all()
-    assert left == []
+pytestmark = pytest.mark.usefixtures("interleaved")
 
 
 @pytest.fixture

@@ -21,22 +21,14 @@ from ormcache.pages import grace
 from ormcache.pages.derivation import Derivation
 from ormcache.session.registry import registry
 from ormcache.testing import override_cache
-from tests.integration import actors
 from tests.integration.actors import Actor, reach
-from tests.integration.calls import add, add_atomically, genres, leftovers, names
+from tests.integration.calls import add, add_atomically, genres, names
 from tests.integration.pages.derived import Computed, cached_page, page, pages, use
 from tests.integration.reading import ENGINE, execute, in_thread, model_of, not_on_sqlite, only_sqlite
 from tests.shop.models import Author, Book, Genre
 from tests.waiting import eventually
 
-
-@pytest.fixture(autouse=True)
-def _points(monkeypatch):
-    with actors.points(monkeypatch):
-        yield
-    left = leftovers()
-    connections.close_all()  # a transaction that a failure left open would hold up the next test
-    assert left == []
+pytestmark = pytest.mark.usefixtures("interleaved")
 
 
 @pytest.fixture(params=["embedded", "redis", "memcached", "django"])

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 import ormcache
 from tests import environment
 from tests.integration import actors
 from tests.integration.actors import Actor
-from tests.integration.calls import add, add_atomically, genres, is_cached, leftovers, names, run
+from tests.integration.calls import add, add_atomically, genres, is_cached, names, run
 from tests.shop.models import Author, Genre, Place, Upper
 
-
-@pytest.fixture(autouse=True)
-def _points(monkeypatch):
-    with actors.points(monkeypatch):
-        yield
-    left = leftovers()
-    connections.close_all()  # a transaction that a failure left open would hold up the next test
-    assert left == []
+pytestmark = pytest.mark.usefixtures("interleaved")
 
 
 @pytest.fixture(params=[add, add_atomically], ids=["autocommit", "atomic"])

@@ -5,26 +5,19 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import DatabaseError, connection, transaction
 
 from ormcache import reasons
 from tests import environment
-from tests.integration import actors
 from tests.integration.actors import Actor
-from tests.integration.calls import add, genres, is_cached, kill, leftovers, names, run, session_id
+from tests.integration.calls import add, genres, is_cached, kill, names, run, session_id
 from tests.shop.models import Author
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.skipif(environment.current().engine != "mysql", reason="only drivers of MySQL reconnect")
-
-
-@pytest.fixture(autouse=True)
-def _points(monkeypatch):
-    with actors.points(monkeypatch):
-        yield
-    left = leftovers()
-    connections.close_all()
-    assert left == []
+pytestmark = [
+    pytest.mark.skipif(environment.current().engine != "mysql", reason="only drivers of MySQL reconnect"),
+    pytest.mark.usefixtures("interleaved"),
+]
 
 
 def reconnect():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 from ormcache import reasons
 from ormcache.stores.base import decode_marks
 from tests import environment
 from tests.integration.actors import Actor
-from tests.integration.calls import add, genres, is_cached, kill, leftovers, names, run, session_id
+from tests.integration.calls import add, genres, is_cached, kill, names, no_leftovers, run, session_id
 from tests.shop.models import Author
 from tests.waiting import eventually
 
@@ -24,10 +24,8 @@ def _author():
     add("A")
     names()
     assert is_cached(names)
-    yield
-    left = leftovers()
-    connections.close_all()
-    assert left == []
+    with no_leftovers():
+        yield
 
 
 def elsewhere(read=names):

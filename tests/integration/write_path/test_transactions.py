@@ -24,14 +24,7 @@ ENGINE = environment.current().engine
 HERE = "tests.integration.write_path.test_transactions"
 NAMES = "tests.integration.calls.names"
 
-
-@pytest.fixture(autouse=True)
-def _points(monkeypatch):
-    with actors.points(monkeypatch):
-        yield
-    left = leftovers()
-    connections.close_all()  # a transaction that a failure left open would hold up the next test
-    assert left == []
+pytestmark = pytest.mark.usefixtures("interleaved")
 
 
 @pytest.fixture
