@@ -32,8 +32,8 @@ _OWN = frozenset(vars(HttpResponse(content_type="text/html; charset=utf-8"))) | 
     *("data", "exception", "content_type", "accepted_renderer", "accepted_media_type", "renderer_context"),
 }
 
-#: Status, reason phrase, ETag, headers, content and notes
-Stored = tuple[int, str | None, str, tuple[tuple[str, str], ...], bytes, tuple[tuple[str, Any], ...]]
+#: Status, reason phrase, ETag, headers, content, notes, and the charset if it was given apart from the headers
+Stored = tuple[int, str | None, str, tuple[tuple[str, str], ...], bytes, tuple[tuple[str, Any], ...], str | None]
 
 
 def needs_rendering(response: Any) -> bool:
@@ -104,8 +104,8 @@ def dump(response: HttpResponse, *, is_private: bool, varies_on_cookie: bool) ->
         response["ETag"] = quote_etag(digest(b"page", repr((response.status_code, shown)).encode(), content).hex())
     headers = tuple((str(name), str(value)) for name, value in response.items())
     notes = _notes_of(response)
-    reason = vars(response).get("_reason_phrase")
-    return response.status_code, None if reason is None else str(reason), response["ETag"], headers, content, notes
+    reason, charset = _text_of(response, "_reason_phrase"), _text_of(response, "_charset")
+    return response.status_code, reason, response["ETag"], headers, content, notes, charset
 
 
 def load(request: HttpRequest, stored: Any) -> HttpResponse:
@@ -113,14 +113,16 @@ def load(request: HttpRequest, stored: Any) -> HttpResponse:
 
     It is one without a body where the browser already has the page.
     """
-    if type(stored) is not tuple or len(stored) != 6 or type(stored[2]) is not str or type(stored[3]) is not tuple:
+    if type(stored) is not tuple or len(stored) != 7 or type(stored[2]) is not str or type(stored[3]) is not tuple:
         raise Unreadable("no page")
-    status, reason, etag, headers, content, notes = stored
+    status, reason, etag, headers, content, notes, charset = stored
+    if type(charset) not in (str, type(None)):
+        raise Unreadable("no charset")
     try:
         if is_known(request, status, etag):
             return _not_modified(headers, notes)
         own = dict(headers)
-        response = HttpResponse(content, status=status, reason=reason, headers=own)
+        response = HttpResponse(content, status=status, reason=reason, charset=charset, headers=own)
         if "Content-Type" not in own and not any(name.lower() == "content-type" for name in own):
             del response["Content-Type"]
         _leave_notes(response, notes)
@@ -159,6 +161,11 @@ def _not_modified(headers: Any, notes: Any) -> HttpResponse:
     return response
 
 
+def _text_of(response: HttpResponse, name: str) -> str | None:
+    value = vars(response).get(name)
+    return None if value is None else str(value)
+
+
 def _notes_of(response: HttpResponse) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in vars(response).items() if name not in _OWN)
 
@@ -166,5 +173,5 @@ def _notes_of(response: HttpResponse) -> tuple[tuple[str, Any], ...]:
 def _leave_notes(response: HttpResponse, notes: Any) -> None:
     """Set notes on a response: none that would hide what it has, as those that somebody else has written might."""
     for name, value in notes:
-        if name not in _OWN and name.isidentifier() and not hasattr(HttpResponse, name):
+        if name not in _OWN and not hasattr(HttpResponse, name):
             vars(response)[name] = value

@@ -114,8 +114,7 @@ class Visitor:
             with self._without_trace():
                 data = dict(self._session.items())  # loads nothing if it is blank
             self._is_blank = not data and self._session.is_empty()
-        if self._request.COOKIES or not self._is_blank:
-            self._load_messages()
+        self._load_messages()
         return data
 
     def _name_by_session(self, data: dict[str, Any]) -> str:
@@ -191,7 +190,6 @@ class Visitor:
     def inside(self) -> Iterator[None]:
         """Let the block find the user anew, and note what it reads of the visitor."""
         session = self._session
-        self._load_messages()
         was_accessed = was_modified = False
         before = self._text_of_session()
         if session is not None:

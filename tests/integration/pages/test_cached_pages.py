@@ -20,6 +20,7 @@ from django.db.models.functions import Concat
 from django.http import HttpResponse, QueryDict
 from django.test import Client, RequestFactory, override_settings
 from django.urls import ResolverMatch, path
+from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.utils.functional import SimpleLazyObject
 from django.views.decorators.gzip import gzip_page
@@ -28,6 +29,7 @@ from rest_framework.decorators import api_view
 
 import ormcache
 from ormcache import reasons
+from ormcache.pages.page_cache import MOST_FACTS
 from ormcache.pages.view_names import MOST_OBJECTS
 from tests.integration.calls import count_anew
 from tests.integration.pages import site
@@ -149,7 +151,7 @@ def test_host_and_scheme(iliad, client):
 
 
 def test_language_and_time_zone(iliad, client):
-    from django.utils import timezone, translation
+    from django.utils import timezone
 
     for language, expected in (("en", b"Yes"), ("de", b"Ja")):
         with translation.override(language):
@@ -375,6 +377,70 @@ def test_what_the_view_writes_into_the_request_stays(iliad):
     assert "HTTP_X_OLD" not in request.META
     assert (request.META["QUERY_STRING_BEFORE"], request.META["QUERY_STRING"]) == ("a=1", "a=1&gclid=2")
     assert request.note == "left"
+
+
+def test_a_view_that_reads_many_headers(iliad, client):
+    """So many name its pages, and no more: what reads more is not stored, and does no harm to what reads fewer."""
+
+    def reads(request: Any) -> HttpResponse:
+        site.note(request)
+        first, last = map(int, request.GET["of"].split("-"))
+        return HttpResponse(",".join(request.headers.get(f"X-{number}", "") for number in range(first, last)))
+
+    view = ormcache.cache_page()(reads)
+
+    def times(of: str) -> list[int]:
+        found = []
+        for value in "abab":
+            site.ran.clear()
+            headers = {f"x-{number}": value for number in range(100)}
+            answer = view(RequestFactory().get(f"/?of={of}", headers=headers)).content.decode()
+            assert set(answer.split(",")) == {value}
+            found.append(len(site.ran))
+        return found
+
+    assert times(f"0-{MOST_FACTS + 1}") == [1, 1, 1, 1]
+    assert why() == {reasons.VARY: 4}
+    assert times(f"0-{MOST_FACTS}") == [1, 1, 0, 0]
+    # It is one list for all pages of the view.
+    assert times(f"{MOST_FACTS}-{MOST_FACTS + 1}") == [1, 1, 1, 1]
+    assert times(f"0-{MOST_FACTS}") == [0, 0, 0, 0]
+    assert times("3-5") == [1, 1, 0, 0]
+
+
+def test_the_language_that_a_view_has_chosen(iliad, client):
+    """As LocaleMiddleware says on its own, which at a hit sees the language of the request."""
+
+    def chooses(request: Any) -> HttpResponse:
+        site.note(request)
+        translation.activate(request.GET["language"])
+        response = HttpResponse(translation.gettext("Yes"))
+        if "said" in request.GET:
+            response["Content-Language"] = request.GET["said"]
+        return response
+
+    def in_a_block(request: Any) -> HttpResponse:
+        site.note(request)
+        with translation.override("de"):
+            return HttpResponse(translation.gettext("Yes"))
+
+    urls = [path("chooses/", ormcache.cache_page()(chooses)), path("block/", ormcache.cache_page()(in_a_block))]
+    middleware = ["django.middleware.locale.LocaleMiddleware"]
+    with override_settings(ROOT_URLCONF=type("Urls", (), {"urlpatterns": urls}), MIDDLEWARE=middleware):
+        for address, expected in {
+            "/chooses/?language=de": ("Ja", "de"),
+            "/chooses/?language=en": ("Yes", "en"),
+            "/chooses/?language=de&said=de-AT": ("Ja", "de-AT"),
+            "/block/": ("Ja", "en"),
+        }.items():
+            site.ran.clear()
+            for _ in range(3):
+                response = client.get(address)
+                assert (response.content.decode(), response["Content-Language"]) == expected
+                known = client.get(address, headers={"if-none-match": response["ETag"]})
+                assert known.status_code == 304
+            assert len(site.ran) == 1
+    translation.deactivate()
 
 
 def test_a_header_that_the_view_changes(iliad):

@@ -218,16 +218,18 @@ def test_an_entry_that_somebody_else_has_written(iliad, monkeypatch):
         None,
         b"",
         (200,),
-        (200, None, 5, (), b"", ()),
-        ("x", None, '"a"', (), b"", ()),
-        (200, None, '"a"', (("X-A", "b\r\nSet-Cookie: c=d"),), b"", ()),
-        (200, None, '"a"', (("X-A",),), b"", ()),
-        (9999, None, '"a"', (), b"", ()),
-        (200, None, '"a"', (), b"", 5),
+        (200, None, '"a"', (), b"", ()),
+        (200, None, 5, (), b"", (), None),
+        ("x", None, '"a"', (), b"", (), None),
+        (200, None, '"a"', (("X-A", "b\r\nSet-Cookie: c=d"),), b"", (), None),
+        (200, None, '"a"', (("X-A",),), b"", (), None),
+        (9999, None, '"a"', (), b"", (), None),
+        (200, None, '"a"', (), b"", 5, None),
+        (200, None, '"a"', (), b"", (), 5),
     ):
         with pytest.raises(Unreadable):
             responses.load(request, payload)
-    loaded = responses.load(request, (200, None, '"a"', (), b"x", (("headers", {}), ("mine", 1))))
+    loaded = responses.load(request, (200, None, '"a"', (), b"x", (("headers", {}), ("mine", 1)), None))
     assert "Content-Type" not in loaded
     assert (loaded.headers, loaded.mine) == ({}, 1)
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.models import Session
 from django.db import connections
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
+from django.urls import path
 from django.utils import translation
 from django.utils.functional import SimpleLazyObject
 from rest_framework.views import APIView
@@ -454,6 +456,44 @@ def test_a_message_waits_while_a_page_does_not_show_it():
     for _ in range(2):
         client.get("/anonymous/in-language/")
     assert "nails is in the cart" in show_messages(client)
+
+
+def greets(get_response: Any) -> Any:
+    """Middleware that has a message for those whom a link has brought here."""
+
+    def middleware(request: Any) -> Any:
+        if "HTTP_REFERER" in request.META:
+            messages.info(request, "Welcome")
+        return get_response(request)
+
+    return middleware
+
+
+@pytest.mark.parametrize("per", PERS)
+@pytest.mark.parametrize("storage", ["fallback.FallbackStorage", "session.SessionStorage", "cookie.CookieStorage"])
+def test_a_message_from_before_the_view_for_a_new_visitor(per, storage):
+    """Who has neither a session nor a cookie."""
+    with override_settings(
+        MIDDLEWARE=[*MIDDLEWARE, f"{__name__}.greets"],
+        MESSAGE_STORAGE=f"django.contrib.messages.storage.{storage}",
+    ):
+        for _ in range(2):
+            guest = Client(headers={"referer": "https://example.org/"})
+            assert runs(guest, f"/{per}/base/") == (1, "Log in|Welcome;|Iliad,|en|")
+            assert runs(Client(), f"/{per}/base/")[1] == "Log in||Iliad,|en|"
+        assert runs(Client(), f"/{per}/base/")[0] == 0
+        assert reasons.MESSAGES in why()
+
+
+def test_a_message_that_a_function_adds_that_names_the_visitor():
+    def name(request: Any) -> str:
+        messages.info(request, "Named")
+        return "all"
+
+    view = ormcache.cache_page(per=name)(site.base)
+    with override_settings(ROOT_URLCONF=type("Urls", (), {"urlpatterns": [path("named/", view)]})):
+        for _ in range(2):
+            assert runs(Client(), "/named/") == (1, "Log in|Named;|Iliad,|en|")
 
 
 # Functions -----------------------------------------------------------------------------------------

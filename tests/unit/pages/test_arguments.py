@@ -212,6 +212,21 @@ def test_what_is_equal_and_made_anew_has_the_same_text() -> None:
         assert text(make()) == text(make())
 
 
+def test_the_order_in_which_attributes_were_set_says_nothing() -> None:
+    """Two objects that have the same are the same to a function, whichever was filled first."""
+    one, other = Service(), Service()
+    vars(one).update(a=1, b=2)
+    vars(other).update(b=2, a=1)
+    assert text(one) == text(other)
+    first, second = author(), author()
+    vars(first).update(seen=1, times=2)
+    vars(second).update(times=2, seen=1)
+    assert text(first) == text(second)
+    first._state.fields_cache.update(agent=None, editor=None)
+    second._state.fields_cache.update(editor=None, agent=None)
+    assert text(first) == text(second)
+
+
 def test_objects_in_a_set_are_numbered_by_no_chance() -> None:
     """The order of a set says nothing: which of its members is meant otherwise does."""
     a, b = Colliding("a"), Colliding("b")

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from ormcache import reasons
+from ormcache.cache.serializer import Unreadable
 from ormcache.pages import responses
 
 
@@ -67,11 +68,55 @@ def test_an_answer_without_a_body_has_the_notes_of_the_view() -> None:
 def test_a_note_hides_nothing_of_the_response(name: str) -> None:
     """Somebody else may have written it."""
     response = HttpResponse("Hello")
-    forged = (*dumped(response)[:5], ((name, "forged"), ("note", 1)))
+    stored = dumped(response)
+    forged = (*stored[:5], ((name, "forged"), ("note", 1)), *stored[6:])
     for request in (RequestFactory().get("/"), knowing(response)):
         loaded = responses.load(request, forged)
         assert vars(loaded).get(name) != "forged"
         assert vars(loaded)["note"] == 1
+
+
+def test_what_is_no_note_is_no_page() -> None:
+    stored = dumped(HttpResponse("Hello"))
+    for name in (1, None, b"note", ("note",), ["note"]):
+        with pytest.raises(Unreadable):
+            responses.load(RequestFactory().get("/"), (*stored[:5], ((name, "forged"),), *stored[6:]))
+
+
+def test_a_charset_that_is_not_in_the_headers() -> None:
+    """By which middleware reads the text of the response."""
+    response = HttpResponse("é", content_type="text/html", charset="latin-1")
+    loaded = responses.load(RequestFactory().get("/"), dumped(response))
+    assert (loaded.charset, loaded.text) == ("latin-1", "é")
+    assert loaded["Content-Type"] == "text/html"
+    response = HttpResponse("é", content_type="text/html; charset=latin-1")
+    assert responses.load(RequestFactory().get("/"), dumped(response)).charset == "latin-1"
+
+
+def test_a_response_without_a_type_has_none_afterwards() -> None:
+    response = HttpResponse("x")
+    del response["Content-Type"]
+    assert "Content-Type" not in responses.load(RequestFactory().get("/"), dumped(response))
+
+
+def test_a_length_that_is_stored_is_that_of_the_content() -> None:
+    """What a view has set, or middleware before a template was rendered, need not be."""
+    right, wrong, none = HttpResponse("Hello"), HttpResponse("Hello"), HttpResponse("Hello")
+    right["Content-Length"], wrong["Content-Length"] = "5", "1"
+    for response, length in ((right, "5"), (wrong, "5"), (none, None)):
+        loaded = responses.load(RequestFactory().get("/"), dumped(response))
+        assert (loaded.get("Content-Length"), response.get("Content-Length")) == (length, length)
+
+
+def test_what_an_answer_without_a_body_has_of_the_page() -> None:
+    """RFC 9110, 15.4.5: what says how the page may be used, and nothing of its content."""
+    shown = {"Content-Location": "/x/", "Date": "now", "Expires": "never", "Last-Modified": "then", "Vary": "Accept"}
+    response = HttpResponse(
+        "x", headers={**shown, "Cache-Control": "max-age=5", "Content-Type": "text/plain", "X": "x"}
+    )
+    stored = dumped(response)
+    for short in (responses.load(knowing(response), stored), responses.without_body(knowing(response), response)):
+        assert dict(short.headers) == {**shown, "Cache-Control": "max-age=5", "ETag": response["ETag"]}
 
 
 @pytest.mark.parametrize(
