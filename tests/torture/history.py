@@ -14,7 +14,10 @@ BEGINNING = '{"op": "begin"'
 
 
 class Outage(NamedTuple):
-    """A time within which one worker's writes may have become visible without the store's knowledge."""
+    """A time within which a worker's writes may have become visible without the store's knowledge.
+
+    So may those of the seconds after it, until the worker has noticed that the store is back.
+    """
 
     worker: str
     began: float  # by time.monotonic
@@ -62,7 +65,7 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def judge(lines: Iterable[dict[str, Any]], outages: Sequence[Outage] = (), *, grace: float = 0.0) -> Verdict:
-    """Judge a history. ``outages`` excuse stale reads until ``grace`` seconds after their end."""
+    """Judge a history. ``outages`` excuse stale reads until ``grace`` seconds after their end, whatever was written."""
     done = [line for line in lines if line["op"] == "end"]
     # author → the writes that were acknowledged: their times, and the newest number until each
     times: dict[str, list[float]] = defaultdict(list)
@@ -93,9 +96,6 @@ def judge(lines: Iterable[dict[str, Any]], outages: Sequence[Outage] = (), *, gr
 
 def _is_excused(write: dict[str, Any], read: dict[str, Any], outages: Sequence[Outage], grace: float) -> bool:
     return any(
-        outage.worker == write["worker"]
-        and outage.began <= write["ended"]
-        and write["began"] <= outage.ended
-        and read["began"] <= outage.ended + grace
+        outage.worker == write["worker"] and outage.began <= write["ended"] and read["began"] <= outage.ended + grace
         for outage in outages
     )

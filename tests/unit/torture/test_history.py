@@ -72,6 +72,13 @@ def test_an_outage_excuses_reads_until_a_while_after_its_end(outage, excused):
     assert stale.excused is excused
 
 
+@pytest.mark.parametrize("at, excused", [(1.89, True), (1.91, False)])
+def test_a_worker_may_notice_late_that_the_store_is_back(at, excused):
+    (stale,) = judge([write("w1", 1.0, 1.1, _11=5), read(at, _11=4)], [Outage("w1", 0.5, 0.9)], grace=1.0).stale
+
+    assert stale.excused is excused
+
+
 def test_what_is_counted():
     lines = [
         {"op": "begin", "kind": "write"},
