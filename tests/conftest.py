@@ -304,6 +304,7 @@ def database(
         databases.forget_connections()
         databases.flush()
         databases.forget_connections()
+        databases.forget_pending()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.core.management.color import no_style
 from django.db import OperationalError, connections
 
+from ormcache.cache import invalidation_queue
 from tests import environment
 
 #: Alias through ormcache → alias of the same database through Django's own backend
@@ -89,6 +90,16 @@ def _empty(connection: Any) -> None:
             cursor.execute("; ".join(f"DELETE FROM {quoted[table]}" for table in filled))
     elif filled:
         connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), filled))
+
+
+def forget_pending() -> None:
+    """Let nothing wait any longer for a store that a test has left away: a thread would ask it until the run ends.
+
+    The threads end at their next attempt, and are not waited for.
+    """
+    for queue in list(invalidation_queue._queues):
+        with queue._lock:
+            queue._replace(lambda before: {})
 
 
 def forget_connections() -> None:

@@ -16,7 +16,7 @@ from ormcache.cache import serializer, stamps
 from ormcache.catalog import ALL_ROWS
 from ormcache.exceptions import StoreUnavailable, WriteRefused
 from ormcache.stores.base import Store
-from tests import environment
+from tests import databases, environment
 from tests.integration.actors import Actor
 from tests.integration.calls import add, add_atomically, genres, is_cached, kill, names, run, session_id
 from tests.shop.models import Author
@@ -104,6 +104,20 @@ def test_lost_before_the_mark(server, store, how, write):
     eventually(lambda: not pending())
     assert all_agree() == ["A"]
     eventually(lambda: is_cached(names))
+
+
+def test_the_thread_that_tries_again_ends_with_the_test(server, store):
+    names()
+    server.stop()
+    add("A")
+    queue = connection.ormcache.database.pending
+    assert queue.relations
+    thread = queue._thread
+    databases.forget_pending()
+    thread.join(30)
+
+    assert not thread.is_alive()
+    assert not queue.relations
 
 
 @pytest.mark.skipif(ENGINE == "sqlite", reason="SQLite always answers")
