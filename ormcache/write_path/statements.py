@@ -9,17 +9,17 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import Error
 
 from ormcache import reasons
 from ormcache.cache.tracking import current_tracker
-from ormcache.catalog import ALL_ROWS, ALL_ROWS_AND_SCHEMA, ANYWHERE, EPOCH, SCHEMA, ResolutionContext, is_of_schema
+from ormcache.catalog import ALL_ROWS, ALL_ROWS_AND_SCHEMA, ANYWHERE, EPOCH, SCHEMA, is_of_schema
 from ormcache.database.database import Database
 from ormcache.database.plan_cache import LONGEST_STATEMENT
-from ormcache.database.plans import Plan, runs_query
+from ormcache.database.plans import Plan
 from ormcache.database.row_plans import RowPlans
 from ormcache.database.row_writes import RowWriter
 from ormcache.exceptions import StoreUnavailable
@@ -28,11 +28,11 @@ from ormcache.session.tracker import unwrapped
 from ormcache.session.transaction import ANY_ROWS, Transaction, WrittenRows
 from ormcache.session.values import Several
 from ormcache.sql import Effect, SessionChange, analyse, collapse_lists
-from ormcache.sql.vocabulary import REPEATABLE
 from ormcache.utils import drivers
 from ormcache.utils.interruptions import let_through
 from ormcache.write_path.buffered_cursor import BufferedCursor
 from ormcache.write_path.invalidation import Announces, Invalidator
+from ormcache.write_path.planning import StatementPlanner, may_commit, possible_effects
 from ormcache.write_path.transaction_control import TransactionControl
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Writes:
         self._connection: CachedConnection = weakref.proxy(connection)
         self._state = state
         self.transaction = Transaction(connection, state)
+        self._planner = StatementPlanner(connection, state, self.transaction)
         state.watch_session(self._end_session)
         self._invalidator = Invalidator(connection, self.transaction, state.observer)
         self._accounts = self._invalidator.accounts
@@ -100,8 +101,8 @@ class Writes:
 
         # What it may do
         if type(sql) is not str:
-            sql = self._to_str(sql)
-        plan = self._plan(database, sql, cursor)
+            sql = self._planner.to_str(sql)
+        plan = self._planner.plan(database, sql, cursor)
         if plan.excluded_writes:
             state.observer.excluded_write(plan.excluded_writes, sql)
             transaction.record_excluded(plan.excluded_writes)
@@ -173,7 +174,7 @@ class Writes:
         """Do the same for a statement on a connection whose database is not known, or not cached."""
         tracker, state = current_tracker(), self._state
         if tracker is not None:
-            may_write = len(sql) > LONGEST_STATEMENT or _possible_effects(sql, state.vendor)[1]
+            may_write = len(sql) > LONGEST_STATEMENT or possible_effects(sql, state.vendor)[1]
             tracker.reject(reasons.WRITES if may_write else state.bypass_reason or reasons.NO_STORE, sql)
 
     def _run_planned(
@@ -183,7 +184,7 @@ class Writes:
         # Before: what it writes
         transaction, effect = self.transaction, plan.effect
         transaction.record_statement()
-        written = self._written(plan)
+        written = self._planner.written(plan)
         if plan.statement.commits_implicitly and transaction.is_open:
             written |= transaction.dirty  # MySQL commits the open transaction before it runs such a statement
         # It changes nothing if the catalog is right: a schema change of such a kind, or a write to temporary tables.
@@ -197,7 +198,7 @@ class Writes:
             transaction.record_cause(written, sql)
 
         # The statement, and after it: what it means for the transaction and the session
-        if database.commits is not None and _may_commit(plan):
+        if database.commits is not None and may_commit(plan):
             transaction.record_possible_write()
             if not written and not self._connection.connection.in_transaction:
                 run = self._accounts.run_write if self._is_one_write(plan, params) else self._accounts.run
@@ -335,7 +336,10 @@ class Writes:
         database = self._state.known()
         if database is None:
             return self._state.bypass_reason not in _MAY_PASS
-        return not self._state.session.is_opaque and self._plan(database, self._to_str(sql), cursor).changes_nothing
+        return (
+            not self._state.session.is_opaque
+            and self._planner.plan(database, self._planner.to_str(sql), cursor).changes_nothing
+        )
 
     def _record_interruption(self, database: Database, plan: Plan) -> None:
         """Record that something from outside has interrupted a statement: it may have run, and was not followed."""
@@ -365,7 +369,7 @@ class Writes:
     def _run_last_hit(self, sql: Any) -> None:
         """Run the last hit's query for what it leaves behind in the session, if a statement asks for that."""
         leaving = self._state.last_hit
-        compiled = None if leaving is None else leaving.query_before(self._to_str(sql))
+        compiled = None if leaving is None else leaving.query_before(self._planner.to_str(sql))
         if compiled is None:
             return
         try:
@@ -378,7 +382,7 @@ class Writes:
     def _run_untracked(self, execute: Callable[[], T], sql: Any) -> T:
         """Run a statement on a connection whose database is not known, or not cached."""
         if current_tracker() is not None:
-            self._reject_untracked(self._to_str(sql))
+            self._reject_untracked(self._planner.to_str(sql))
         self._record_untracked(sql)
         return self._run_and_learn(execute, sql) if self._state.bypass_reason in _MAY_PASS else execute()
 
@@ -387,8 +391,8 @@ class Writes:
         state, transaction = self._state, self.transaction
         may_add_writes = transaction.is_open and not transaction.dirty >= ALL_ROWS_AND_SCHEMA
         if may_add_writes or not state.has_untracked_settings:
-            sql, _ = collapse_lists(self._to_str(sql))
-            may_set, may_write = (True, True) if len(sql) > LONGEST_STATEMENT else _possible_effects(sql, state.vendor)
+            sql, _ = collapse_lists(self._planner.to_str(sql))
+            may_set, may_write = (True, True) if len(sql) > LONGEST_STATEMENT else possible_effects(sql, state.vendor)
             state.record_untracked(may_set=may_set)
             if may_add_writes and may_write:
                 # If it is read before it is committed, when statements are tracked again, it must not be stored.
@@ -402,7 +406,7 @@ class Writes:
         do so now.
         """
         answer = execute()
-        effect = analyse(self._to_str(sql), self._state.vendor).effect
+        effect = analyse(self._planner.to_str(sql), self._state.vendor).effect
         if effect in (Effect.WRITE, Effect.SCHEMA, Effect.OPAQUE):
             self._state.learn()
             if self._state.database is not None:
@@ -480,12 +484,12 @@ class Writes:
         if database is None:
             self._record_untracked(sql)
             return _do_nothing
-        sql = self._to_str(sql)
-        plan = self._plan(database, sql, cursor)
+        sql = self._planner.to_str(sql)
+        plan = self._planner.plan(database, sql, cursor)
         finish_excluded = self._begin_excluded(database, plan, sql)
         self._record_settings(plan)
         transaction.record_statement()
-        written = self._written(plan)
+        written = self._planner.written(plan)
         if not written and plan.changed_names:
             if self._invalidator.surely_knows_schema(database):
                 return lambda error: self._invalidator.recheck_unmarked(database)
@@ -523,7 +527,7 @@ class Writes:
         """Record that a method of the driver's has run this COPY: its triggers and its query may have set something."""
         database = self._state.known()
         if database is not None:
-            self._record_settings(self._plan(database, self._to_str(sql), cursor))
+            self._record_settings(self._planner.plan(database, self._planner.to_str(sql), cursor))
 
     def _record_settings(self, plan: Plan) -> None:
         if plan.may_set_anything or plan.statement.session is not None:
@@ -601,67 +605,6 @@ class Writes:
 
     # What a statement means -----------------------------------------------------------------
 
-    def _plan(self, database: Database, sql: str, cursor: Any = None) -> Plan:
-        """Return the plan of a statement; without a catalog, one by which it may write anything."""
-        context, transaction = self._state.resolution_context(cursor), self.transaction
-        if transaction.has_changed_schema:
-            context = context._replace(has_moved=True)
-        planned = database.plans.find(sql, context)
-        plan = self._plan_anew(database, sql, context) if planned is None else planned[0]
-        if plan.part is not None or not (plan.needs_no_catalog or plan.effect is Effect.TRANSACTION):
-            transaction.record_plan(plan.part, ANYWHERE if plan.part is None else context)
-        return plan
-
-    def _plan_anew(self, database: Database, sql: str, context: ResolutionContext) -> Plan:
-        """Read the catalog for a statement, if it has to be and can be, and return the statement's plan."""
-        if analyse(sql, self._state.vendor).effect is Effect.TRANSACTION:
-            # A broken transaction cannot read the catalog, and has to get to its ROLLBACK TO SAVEPOINT.
-            return database.plans.blind_plan(sql)
-        plan = database.plans.provisional_plan(sql, context)
-        if plan is not None:
-            return plan
-        # What this transaction would be shown of the schema can be older than the stamps.
-        if self.transaction.in_old_snapshot or not database.catalog_cache.ensure_loaded(
-            self._connection, context, sql, is_own=self.transaction.has_changed_schema
-        ):
-            return database.plans.blind_plan(sql)
-        return database.plans.plan(sql, context)[0]
-
-    def _to_str(self, sql: Any) -> str:
-        """Return the SQL in whatever the drivers take for a query: str, bytes, psycopg's composed SQL."""
-        if isinstance(sql, str):
-            return str(sql)
-        if isinstance(sql, (bytes, bytearray)):
-            return bytes(sql).decode("utf-8", "replace")
-        compose = getattr(sql, "as_string", None)
-        if compose is None:
-            return "?"  # no SQL at all: not understood
-        # Written in C it takes the driver's own connection only, which may be inside of a proxy.
-        return str(compose(unwrapped(self._connection.connection)))
-
-    def _written(self, plan: Plan) -> frozenset[str]:
-        """Return the relations that a statement may write in this session."""
-        session, statement = self._state.session, plan.statement
-        if session.is_opaque:
-            reads = plan.effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION)
-            if not (reads and statement.calls <= REPEATABLE[self._state.vendor]):
-                return ALL_ROWS_AND_SCHEMA
-        written = plan.written
-        if plan.changed_names:
-            made = self.transaction.schemas_of_tables(plan.changed_names)
-            if plan.changed_names <= session.temporary & plan.unknown_targets:
-                written = plan.certainly_written
-            elif made is not None and not (statement.change is not None and statement.change.is_mixed_case):
-                written = plan.certainly_written | made
-        elsewhere = self._state.elsewhere
-        if written and elsewhere:
-            # What is written but not known, and what could be anything, could be in another database.
-            is_unknown = EPOCH in written
-            written = written.union(
-                *(there for word, there in elsewhere.items() if is_unknown or not word or word in statement.names)
-            )
-        return written
-
     def _follow(self, database: Database, plan: Plan, params: Any, cursor: Any, written: frozenset[str]) -> None:
         """Follow what a statement that has run means for the session and for later reads. ``written``: its changes."""
         statement, session = plan.statement, self._state.session
@@ -737,11 +680,11 @@ class Writes:
 
         The database behind it is not known yet. What is written is settled by :meth:`end_connecting`.
         """
-        sql = self._to_str(sql)
+        sql = self._planner.to_str(sql)
         statement = analyse(sql, self._state.vendor)
         if len(sql) > LONGEST_STATEMENT or len(self._while_connecting) >= MOST_WHILE_CONNECTING:
             self.transaction.record_write(ALL_ROWS)
-        elif statement.session is None and _possible_effects(sql, self._state.vendor)[1]:
+        elif statement.session is None and possible_effects(sql, self._state.vendor)[1]:
             self._while_connecting.append(sql)
         answer = execute()
         if statement.session is not None:
@@ -759,8 +702,8 @@ class Writes:
         if not database.outbox.was_read:
             self._invalidator.outbox.read_first(database, self._accounts)
         for sql in tuple(self._while_connecting):
-            plan = self._plan(database, sql)
-            written = self._written(plan)
+            plan = self._planner.plan(database, sql)
+            written = self._planner.written(plan)
             if plan.excluded_writes:
                 self._invalidator.run_excluded(database, lambda: None, plan.excluded_writes)
             if written:
@@ -772,28 +715,6 @@ class Writes:
             if database.own_commits is not None:
                 database.own_commits.invalidate()
         self._while_connecting = []
-
-
-def _may_commit(plan: Plan) -> bool:
-    """Return whether a statement could make SQLite commit something, be it to a table that is on the blacklist."""
-    return plan.effect not in (Effect.READ, Effect.HARMLESS) or not plan.changes_nothing
-
-
-@lru_cache(maxsize=1024)  # for the process: a statement means the same to every thread
-def _possible_effects(sql: str, vendor: str) -> tuple[bool, bool]:
-    """Return whether a statement could change the session, and whether it could change rows or the schema."""
-    statement = analyse(sql, vendor)
-    effect, calls_nothing = statement.effect, statement.calls <= REPEATABLE[vendor]
-    if vendor == "sqlite" and effect is Effect.SCHEMA and not runs_query(sql):
-        calls_nothing = True  # CREATE TABLE a (…): what looks like a call is the table's name
-    sets_nothing = (
-        effect in (Effect.READ, Effect.WRITE, Effect.SCHEMA, Effect.TRANSACTION, Effect.HARMLESS)
-        and statement.session is None
-        and statement.temporary_table is None
-        and calls_nothing
-    )
-    writes_nothing = effect in (Effect.READ, Effect.HARMLESS, Effect.SESSION, Effect.TRANSACTION) and calls_nothing
-    return not sets_nothing, not writes_nothing
 
 
 def _driver_cursor(cursor: Any) -> Any:

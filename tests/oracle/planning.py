@@ -16,7 +16,7 @@ def plan_of(connection: Any, text: str) -> Any:
         _is_broken(connection) or not database.catalog_cache.ensure_loaded(connection, context, text)
     ):
         return None
-    return connection.ormcache_writes._plan(database, text)
+    return connection.ormcache_writes._planner.plan(database, text)
 
 
 def _is_broken(connection: Any) -> bool:

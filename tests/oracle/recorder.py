@@ -131,7 +131,7 @@ class Recorder:
         wrapper = self._wrapper
         if self._busy:
             return execute()
-        text = wrapper.ormcache_writes._to_str(sql)
+        text = wrapper.ormcache_writes._planner.to_str(sql)
         key = normalized(text)
         plan = plan_of(wrapper, text) if self.plans else None
         if plan is None or _looks.get(key, 0) >= MOST_LOOKS:

@@ -108,7 +108,7 @@ def let_marks_run_out() -> None:
 def relation() -> str:
     """The table of authors, by its name in the catalog."""
     connection = connections[OLD]
-    plan = connection.ormcache_writes._plan(connection.ormcache.known(), "UPDATE shop_author SET name = 'x'")
+    plan = connection.ormcache_writes._planner.plan(connection.ormcache.known(), "UPDATE shop_author SET name = 'x'")
     (found,) = plan.excluded_writes
     return found
 
