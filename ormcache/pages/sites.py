@@ -42,4 +42,4 @@ def watch_sites() -> None:
     models: Any = sys.modules.get(_MODELS)
     sites = getattr(models, "SITE_CACHE", None)
     if sites is not None and type(sites) is not RememberedSites:  # clear_cache() puts another dict there
-        models.SITE_CACHE = RememberedSites(sites)
+        vars(models)["SITE_CACHE"] = RememberedSites(sites)
