@@ -26,7 +26,6 @@ from ormcache.context.switch import is_disabled
 from ormcache.exceptions import StoreFull, StoreUnavailable
 from ormcache.pages.grace import record_current, was_current
 from ormcache.pages.readiness import connection_of, is_session, reason_against
-from ormcache.pages.sites import watch_sites
 from ormcache.pages.stored import Stored, decode, encode, find_locally, put_locally
 from ormcache.reasons import Miss
 from ormcache.session.connections import is_cached
@@ -329,7 +328,6 @@ class Derivation:
         else:
             tracker.reject(reasons.STORE_FULL if self._is_full else reasons.MARKED)
         watch_connections()
-        watch_sites()
         with tracking(tracker):
             yield tracker
 

@@ -19,7 +19,6 @@ from ormcache.connection.uncached import watch_connections
 from ormcache.context.switch import disabled
 from ormcache.exceptions import SnapshotUnavailable, WriteInSnapshot
 from ormcache.pages.readiness import connection_of
-from ormcache.pages.sites import watch_sites
 from ormcache.session.connections import is_cached
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -108,7 +107,6 @@ def _alias(using: str | None) -> str:
 def _attempt() -> Iterator[Tracker]:
     """Track a block that must not write. What it reads is reported to the block around it only if it is valid."""
     watch_connections()
-    watch_sites()
     tracker = Tracker(forbids_writes=True)
     with tracked_by(None), tracking(tracker):
         yield tracker

@@ -8,7 +8,6 @@ from types import TracebackType
 from ormcache.cache.stamps import time_of
 from ormcache.cache.tracking import Rejection, Tracker, tracking
 from ormcache.connection.uncached import watch_connections
-from ormcache.pages.sites import watch_sites
 from ormcache.session.registry import registry
 
 
@@ -69,7 +68,6 @@ class track:  # noqa: N801  # used like a function, as contextlib's own are
 
     def __enter__(self) -> Dependencies:
         watch_connections()
-        watch_sites()
         self._block.__enter__()
         return Dependencies(self._tracker)
 
