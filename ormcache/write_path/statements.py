@@ -16,7 +16,7 @@ from django.db import Error
 
 from ormcache import reasons
 from ormcache.cache.tracking import current_tracker
-from ormcache.catalog import ALL_ROWS, ALL_ROWS_AND_SCHEMA, ANYWHERE, EPOCH, SCHEMA, is_of_schema
+from ormcache.catalog import ALL_ROWS, ALL_ROWS_AND_SCHEMA, ANYWHERE, EPOCH, SCHEMA
 from ormcache.database.database import Database
 from ormcache.database.plan_cache import LONGEST_STATEMENT
 from ormcache.database.plans import Plan
@@ -27,10 +27,11 @@ from ormcache.session.state import ConnectionState
 from ormcache.session.tracker import unwrapped
 from ormcache.session.transaction import ANY_ROWS, Transaction, WrittenRows
 from ormcache.session.values import Several
-from ormcache.sql import Effect, SessionChange, analyse, collapse_lists
+from ormcache.sql import Effect, analyse, collapse_lists
 from ormcache.utils import drivers
 from ormcache.utils.interruptions import let_through
 from ormcache.write_path.buffered_cursor import BufferedCursor
+from ormcache.write_path.consequences import Consequences
 from ormcache.write_path.invalidation import Announces, Invalidator
 from ormcache.write_path.planning import StatementPlanner, may_commit, possible_effects
 from ormcache.write_path.transaction_control import TransactionControl
@@ -46,14 +47,8 @@ _MAY_PASS = frozenset({reasons.REPLICA, reasons.UNIDENTIFIED})
 #: Statements that may have written and are remembered until the connection is made; of more, everything is invalidated
 MOST_WHILE_CONNECTING = 64
 
-#: Words of statements that lead a session to another database
-_SWITCHING_DATABASES = frozenset({"use", "attach", "detach"})
-
 #: What reports show as the cause of writes that are no statement
 _INVALIDATE, _CHANGED, _NO_SQL = "ormcache.invalidate()", "ormcache.changed()", "a stored procedure, or COPY"
-
-#: Where PostgreSQL and SQLite put temporary objects
-_TEMPORARY_SCHEMAS = frozenset({"pg_temp", "temp"})
 
 
 class Writes:
@@ -64,6 +59,7 @@ class Writes:
         self._state = state
         self.transaction = Transaction(connection, state)
         self._planner = StatementPlanner(connection, state, self.transaction)
+        self._consequences = Consequences(connection, state, self.transaction)
         state.watch_session(self._end_session)
         self._invalidator = Invalidator(connection, self.transaction, state.observer)
         self._accounts = self._invalidator.accounts
@@ -192,7 +188,7 @@ class Writes:
         if is_presumed and not self._invalidator.surely_knows_schema(database):
             written = ALL_ROWS_AND_SCHEMA
         if plan.statement.session is not None:
-            execute = partial(self._run_setting, execute, plan.statement.session, params)
+            execute = partial(self._consequences.run_setting, execute, plan.statement.session, params)
         may_skip = bool(written) and not is_presumed and self._may_skip(plan, params)
         if written and not may_skip:
             transaction.record_cause(written, sql)
@@ -214,7 +210,15 @@ class Writes:
                     self._invalidator.recheck_unmarked(database)
             if plan.statement.commits_implicitly or effect is Effect.OPAQUE:
                 transaction.record_possible_end()
-            self._follow(database, plan, params, cursor, written)
+            self._consequences.follow(database, plan, params, written)
+            if (
+                self._state.vendor == "sqlite"
+                and not self.is_running_miss
+                and cursor is not None
+                and (effect is not Effect.WRITE or "returning" in plan.statement.names)
+            ):
+                # The driver's own cursor: sqlite3's execute() returns it, and a loop over it keeps no wrapper alive.
+                transaction.open_cursors.add(_driver_cursor(cursor))
             if effect is Effect.OPAQUE and self._invalidator.unfinished is None:
                 transaction.update_from_driver(written)
         except Error:
@@ -222,7 +226,7 @@ class Writes:
             raise
         except BaseException:
             transaction.record_failure()
-            self._record_interruption(database, plan)
+            self._consequences.record_interruption(database, plan)
             raise
         return answer
 
@@ -340,31 +344,6 @@ class Writes:
             not self._state.session.is_opaque
             and self._planner.plan(database, self._planner.to_str(sql), cursor).changes_nothing
         )
-
-    def _record_interruption(self, database: Database, plan: Plan) -> None:
-        """Record that something from outside has interrupted a statement: it may have run, and was not followed."""
-        statement, session = plan.statement, self._state.session
-        if statement.session is not None or plan.may_set_anything or plan.effect in (Effect.SESSION, Effect.OPAQUE):
-            session.mark_untracked()
-        if statement.temporary_table is not None or plan.effect in (Effect.SCHEMA, Effect.OPAQUE):
-            session.mark_untracked()
-            session.make_opaque()
-            database.catalog_cache.forget()
-        if statement.commits_implicitly or plan.effect is Effect.OPAQUE:
-            self.transaction.record_possible_end()
-
-    def _run_setting(self, execute: Callable[[], T], change: SessionChange, params: Any) -> T:
-        """Run a statement that sets something. One that fails can have set something all the same."""
-        was_broken = self.transaction.is_broken  # then it does not run at all
-        try:
-            answer = execute()
-        except Error:
-            if not was_broken:
-                self._state.session.record_failure(change, params)
-            raise
-        if drivers.in_pipeline(self._connection.connection):
-            self._state.session.mark_untracked()  # it may still fail, or be undone
-        return answer
 
     def _run_last_hit(self, sql: Any) -> None:
         """Run the last hit's query for what it leaves behind in the session, if a statement asks for that."""
@@ -487,7 +466,7 @@ class Writes:
         sql = self._planner.to_str(sql)
         plan = self._planner.plan(database, sql, cursor)
         finish_excluded = self._begin_excluded(database, plan, sql)
-        self._record_settings(plan)
+        self._consequences.record_settings(plan)
         transaction.record_statement()
         written = self._planner.written(plan)
         if not written and plan.changed_names:
@@ -527,11 +506,7 @@ class Writes:
         """Record that a method of the driver's has run this COPY: its triggers and its query may have set something."""
         database = self._state.known()
         if database is not None:
-            self._record_settings(self._planner.plan(database, self._planner.to_str(sql), cursor))
-
-    def _record_settings(self, plan: Plan) -> None:
-        if plan.may_set_anything or plan.statement.session is not None:
-            self._state.session.mark_untracked()
+            self._consequences.record_settings(self._planner.plan(database, self._planner.to_str(sql), cursor))
 
     def run_accounted(self, call: Callable[[], T]) -> T:
         """SQLite: run a statement of ormcache's own, neither planned nor marked, and account for its commit."""
@@ -602,54 +577,6 @@ class Writes:
             return call()
         finally:
             self.is_running_miss = before  # a signal's handler may read in the middle of another read
-
-    # What a statement means -----------------------------------------------------------------
-
-    def _follow(self, database: Database, plan: Plan, params: Any, cursor: Any, written: frozenset[str]) -> None:
-        """Follow what a statement that has run means for the session and for later reads. ``written``: its changes."""
-        statement, session = plan.statement, self._state.session
-        if plan.effect is Effect.SESSION and not statement.names.isdisjoint(_SWITCHING_DATABASES):
-            self._state.update_elsewhere()
-        if statement.session is not None:
-            session.record_change(statement.session, params, in_transaction=self.transaction.is_open)
-        if statement.temporary_table is not None:
-            session.record_temporary_table(
-                statement.temporary_table,
-                in_transaction=self.transaction.is_open,
-                drops_on_commit=statement.drops_on_commit,
-            )
-            if written:
-                session.make_opaque()  # what has changed something may do so again: a default of a column
-        change = statement.change
-        temporary = session.temporary & plan.unknown_targets
-        if change is not None and change.drops and change.altered and plan.changed_names <= temporary:
-            session.forget_temporary_tables(plan.changed_names, in_transaction=self.transaction.is_open)
-        elif plan.effect is Effect.SCHEMA and (
-            session.creates_temporary or not statement.names.isdisjoint(session.temporary | _TEMPORARY_SCHEMAS)
-        ):
-            session.make_opaque()  # a trigger of a temporary table, a temporary function
-            session.mark_untracked(reasons.TEMPORARY)
-        if plan.may_set_anything:
-            session.mark_untracked()
-        if SCHEMA in written:
-            self._follow_schema_change(database, plan, written)
-        if self._state.vendor == "sqlite" and not self.is_running_miss and cursor is not None:
-            if plan.effect is not Effect.WRITE or "returning" in statement.names:
-                # The driver's own cursor: sqlite3's execute() returns it, and a loop over it keeps no wrapper alive.
-                self.transaction.open_cursors.add(_driver_cursor(cursor))
-
-    def _follow_schema_change(self, database: Database, plan: Plan, written: frozenset[str]) -> None:
-        change, transaction = plan.statement.change, self.transaction
-        if not transaction.is_open:
-            database.catalog_cache.record_schema_change(written)
-        elif change is not None and change.table is not None and EPOCH not in written and not change.is_mixed_case:
-            schema, bare = change.table
-            made_in = frozenset(name for name in plan.certainly_written if name == SCHEMA or is_of_schema(name))
-            transaction.record_table(bare if schema is None else f"{schema}.{bare}", made_in)
-        elif change is None or change.dropped_schemas:
-            transaction.forget_tables()
-        elif change.drops:
-            transaction.forget_tables(plan.changed_names)
 
     # Cursors and connections ----------------------------------------------------------------
 
