@@ -69,7 +69,7 @@ def changed(*names: str, using: str | None = None) -> None:
     failed: StoreUnavailable | None = None
     for connection, _ in _databases(_aliases(using)):
         try:
-            connection.ormcache_writes.change_inputs(inputs)
+            connection.ormcache_writes.explicit.change_inputs(inputs)
         except StoreUnavailable as error:
             failed = error
     if failed is not None:
@@ -94,10 +94,10 @@ def invalidate_tables(
     """
     found = []
     for connection, relations in _connections_with(models_or_tables, aliases):
-        writes = connection.ormcache_writes
-        reached, failed = writes.affected_by(relations), None
+        explicit = connection.ormcache_writes.explicit
+        reached, failed = explicit.affected_by(relations), None
         try:
-            writes.invalidate(relations)
+            explicit.invalidate(relations)
         except StoreUnavailable as error:
             failed = error
         found.append(InvalidatedTables(connection.alias, reached, failed))

@@ -6,7 +6,6 @@ In a transaction a write makes its relations dirty, and nothing more; COMMIT is 
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ from django.db import Error
 
 from ormcache import reasons
 from ormcache.cache.tracking import current_tracker
-from ormcache.catalog import ALL_ROWS, ALL_ROWS_AND_SCHEMA, ANYWHERE, EPOCH, SCHEMA
+from ormcache.catalog import ALL_ROWS, ALL_ROWS_AND_SCHEMA, EPOCH
 from ormcache.database.database import Database
 from ormcache.database.plan_cache import LONGEST_STATEMENT
 from ormcache.database.plans import Plan
@@ -32,6 +31,7 @@ from ormcache.utils import drivers
 from ormcache.utils.interruptions import let_through
 from ormcache.write_path.buffered_cursor import BufferedCursor
 from ormcache.write_path.consequences import Consequences
+from ormcache.write_path.explicit_invalidation import ExplicitInvalidation
 from ormcache.write_path.invalidation import Announces, Invalidator
 from ormcache.write_path.planning import StatementPlanner, may_commit, possible_effects
 from ormcache.write_path.transaction_control import TransactionControl
@@ -47,8 +47,8 @@ _MAY_PASS = frozenset({reasons.REPLICA, reasons.UNIDENTIFIED})
 #: Statements that may have written and are remembered until the connection is made; of more, everything is invalidated
 MOST_WHILE_CONNECTING = 64
 
-#: What reports show as the cause of writes that are no statement
-_INVALIDATE, _CHANGED, _NO_SQL = "ormcache.invalidate()", "ormcache.changed()", "a stored procedure, or COPY"
+#: What reports show as the cause of writes without SQL
+_NO_SQL = "a stored procedure, or COPY"
 
 
 class Writes:
@@ -60,6 +60,7 @@ class Writes:
         self.transaction = Transaction(connection, state)
         self._planner = StatementPlanner(connection, state, self.transaction)
         self._consequences = Consequences(connection, state, self.transaction)
+        self.explicit = ExplicitInvalidation(state, self.transaction)
         state.watch_session(self._end_session)
         self._invalidator = Invalidator(connection, self.transaction, state.observer)
         self._accounts = self._invalidator.accounts
@@ -513,47 +514,7 @@ class Writes:
         database = self._state.known()
         return call() if database is None else self._accounts.run(database, call)
 
-    # ormcache.invalidate() --------------------------------------------------------------------
-
-    def affected_by(self, relations: frozenset[str]) -> frozenset[str]:
-        """Return what :meth:`invalidate` invalidates for these relations, with themselves."""
-        database = self._state.known()
-        return (
-            frozenset() if database is None else database.plans.closure(relations) | (relations & ALL_ROWS_AND_SCHEMA)
-        )
-
-    def invalidate(self, relations: frozenset[str]) -> None:
-        """Invalidate what depends on these now, and again when the open transaction ends. Raises StoreUnavailable."""
-        self._invalidate(self.affected_by(relations), _INVALIDATE)
-
-    def change_inputs(self, inputs: frozenset[str]) -> None:
-        """Do the same for inputs that are no tables, by their pseudo relations. Raises StoreUnavailable."""
-        self._invalidate(inputs, _CHANGED)
-
-    def _invalidate(self, relations: frozenset[str], cause: str) -> None:
-        database = self._state.known()
-        if database is None:
-            return
-        if (tracker := current_tracker()) is not None:
-            tracker.reject(reasons.WRITES, cause, relations)
-        self.transaction.record_plan(database.catalog_cache.part, ANYWHERE)
-        if self.transaction.is_open:
-            self.transaction.record_write(relations)
-            self.transaction.record_cause(relations, cause)
-        began, published = time.perf_counter(), False
-        try:
-            database.stamps.renew(database.slots.names(relations))
-            published = True
-        except StoreUnavailable:
-            database.postpone(relations)
-            raise
-        finally:
-            if SCHEMA in relations:
-                database.catalog_cache.record_schema_change(relations)
-            seconds = time.perf_counter() - began
-            self._state.observer.invalidation(
-                relations, {relations: cause}, seconds=seconds, marked=False, published=published
-            )
+    # Everything at once -----------------------------------------------------------------------
 
     def invalidate_all(self) -> None:
         """Invalidate everything: the rows of this connection's database have changed without ormcache.
@@ -566,7 +527,7 @@ class Writes:
 
     def _invalidate_all(self) -> None:
         try:
-            self.invalidate(ALL_ROWS)
+            self.explicit.invalidate(ALL_ROWS)
         except StoreUnavailable:
             pass  # it waits for the store
 
