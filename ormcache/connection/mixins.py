@@ -63,7 +63,7 @@ class CreationMixin(_Creation):
         registry.record_test_database(self.connection.alias, exists=True)
         name = super().create_test_db(*args, **kwargs)
         if is_cached(self.connection):
-            self.connection.ormcache_writes.invalidate_all()
+            self.connection.ormcache_writes.connecting.invalidate_all()
         return name
 
     def destroy_test_db(self, *args: Any, **kwargs: Any) -> None:
@@ -76,7 +76,7 @@ class CreationMixin(_Creation):
         registry.record_test_database(self.connection.alias, exists=True)
         super().setup_worker_connection(*args, **kwargs)
         if is_cached(self.connection):
-            self.connection.ormcache_writes.invalidate_all()
+            self.connection.ormcache_writes.connecting.invalidate_all()
 
 
 class ConnectionMixin(_Wrapper):
@@ -128,7 +128,7 @@ class ConnectionMixin(_Wrapper):
         """Follow the connection that was made, or that none was. It is harmless to do so once more."""
         if self.connection is not None:
             self.ormcache.finish_connecting()
-            self.ormcache_writes.end_connecting()
+            self.ormcache_writes.connecting.end()
         else:
             self.ormcache.fail_connecting()
 

@@ -21,7 +21,6 @@ from ormcache.database.plan_cache import LONGEST_STATEMENT
 from ormcache.database.plans import Plan
 from ormcache.database.row_plans import RowPlans
 from ormcache.database.row_writes import RowWriter
-from ormcache.exceptions import StoreUnavailable
 from ormcache.session.state import ConnectionState
 from ormcache.session.tracker import unwrapped
 from ormcache.session.transaction import ANY_ROWS, Transaction, WrittenRows
@@ -30,6 +29,7 @@ from ormcache.sql import Effect, analyse, collapse_lists
 from ormcache.utils import drivers
 from ormcache.utils.interruptions import let_through
 from ormcache.write_path.buffered_cursor import BufferedCursor
+from ormcache.write_path.connecting import WritesWhileConnecting
 from ormcache.write_path.consequences import Consequences
 from ormcache.write_path.explicit_invalidation import ExplicitInvalidation
 from ormcache.write_path.invalidation import Announces, Invalidator
@@ -43,9 +43,6 @@ T = TypeVar("T")
 
 #: Reasons to cache nothing on a connection that may no longer hold after the next statement
 _MAY_PASS = frozenset({reasons.REPLICA, reasons.UNIDENTIFIED})
-
-#: Statements that may have written and are remembered until the connection is made; of more, everything is invalidated
-MOST_WHILE_CONNECTING = 64
 
 #: What reports show as the cause of writes without SQL
 _NO_SQL = "a stored procedure, or COPY"
@@ -65,10 +62,11 @@ class Writes:
         self._invalidator = Invalidator(connection, self.transaction, state.observer)
         self._accounts = self._invalidator.accounts
         self.control = TransactionControl(connection, state, self.transaction, self._invalidator)
+        self.connecting = WritesWhileConnecting(
+            connection, state, self.transaction, self._planner, self._invalidator, self.explicit
+        )
         #: is the statement under way the query of a miss?
         self.is_running_miss = False
-        self._invalidates_all = False  # once the connection is made
-        self._while_connecting: list[str] = []  # statements that ran before it was, as far as they may have written
 
     @property
     def has_unfinished(self) -> bool:
@@ -87,7 +85,7 @@ class Writes:
 
         # A connection that is being made, or leads to no database that is known
         if state.is_connecting:
-            return self._run_while_connecting(execute, sql, params)
+            return self.connecting.run(execute, sql, params)
         database = state.known()
         if state.last_hit is not None and state.last_hit.query is not None:
             self._run_last_hit(sql)
@@ -392,7 +390,7 @@ class Writes:
             if self._state.database is not None:
                 self.transaction.record_write(ALL_ROWS_AND_SCHEMA)
                 if not self.transaction.is_open:
-                    self.end_connecting()
+                    self.connecting.end()
         return answer
 
     # Writes without SQL ---------------------------------------------------------------------
@@ -514,23 +512,6 @@ class Writes:
         database = self._state.known()
         return call() if database is None else self._accounts.run(database, call)
 
-    # Everything at once -----------------------------------------------------------------------
-
-    def invalidate_all(self) -> None:
-        """Invalidate everything: the rows of this connection's database have changed without ormcache.
-
-        Done now if the connection is open, or else when it is made.
-        """
-        self._invalidates_all = self._connection.connection is None
-        if not self._invalidates_all:
-            self._invalidate_all()
-
-    def _invalidate_all(self) -> None:
-        try:
-            self.explicit.invalidate(ALL_ROWS)
-        except StoreUnavailable:
-            pass  # it waits for the store
-
     def run_miss(self, call: Callable[[], T]) -> T:
         """Run the query of a miss, whose cursor is closed by the time that it returns."""
         before, self.is_running_miss = self.is_running_miss, True
@@ -554,7 +535,7 @@ class Writes:
     def end_connection(self) -> None:
         """Settle and forget what can be: the connection is about to be closed, or to be made anew."""
         self._invalidator.end_connection()
-        self._while_connecting = []
+        self.connecting.forget()
         self.transaction.discard()
         self._accounts.close(self._state.database)
 
@@ -562,47 +543,6 @@ class Writes:
         """Do the same for a driver that has reconnected by itself: what it answers now is another session's answer."""
         self._invalidator.end_connection()
         self.transaction.lose()
-
-    def _run_while_connecting(self, execute: Callable[[], T], sql: Any, params: Any) -> T:
-        """Run what Django, a ``connection_created`` receiver or a signal's handler asks of a half-made connection.
-
-        The database behind it is not known yet. What is written is settled by :meth:`end_connecting`.
-        """
-        sql = self._planner.to_str(sql)
-        statement = analyse(sql, self._state.vendor)
-        if len(sql) > LONGEST_STATEMENT or len(self._while_connecting) >= MOST_WHILE_CONNECTING:
-            self.transaction.record_write(ALL_ROWS)
-        elif statement.session is None and possible_effects(sql, self._state.vendor)[1]:
-            self._while_connecting.append(sql)
-        answer = execute()
-        if statement.session is not None:
-            self._state.session.record_change(statement.session, params, in_transaction=False)
-        return answer
-
-    def end_connecting(self) -> None:
-        """Settle what was written while connecting, now that the database is known."""
-        if self._invalidates_all:
-            self._invalidate_all()
-            self._invalidates_all = False
-        database, transaction = self._state.database, self.transaction
-        if database is None:
-            return
-        if not database.outbox.was_read:
-            self._invalidator.outbox.read_first(database, self._accounts)
-        for sql in tuple(self._while_connecting):
-            plan = self._planner.plan(database, sql)
-            written = self._planner.written(plan)
-            if plan.excluded_writes:
-                self._invalidator.run_excluded(database, lambda: None, plan.excluded_writes)
-            if written:
-                transaction.record_write(written)
-                transaction.record_cause(written, sql)
-        if transaction.dirty and not transaction.is_open:
-            self._invalidator.run_marked(database, lambda: None, transaction.dirty)
-            transaction.clear_writes()
-            if database.own_commits is not None:
-                database.own_commits.invalidate()
-        self._while_connecting = []
 
 
 def _driver_cursor(cursor: Any) -> Any:

@@ -46,7 +46,7 @@ TABLE = {
         stores.redis.near.NearStore._mirror stores.redis.near.NearStore._fetching
         purging.queue.PurgeQueue._tags purging.queue.PurgeQueue._repeats
         stores.request.RequestStore._last_writes catalog.sqlite_file.Descriptors._open
-        write_path.statements.Writes._while_connecting
+        write_path.connecting.WritesWhileConnecting._statements
     """,
     "one item, or none": """
         catalog.sqlite._memories session.state.ConnectionState.elsewhere stores.embedded.files.StoreFiles._descriptors

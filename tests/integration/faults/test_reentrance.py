@@ -21,7 +21,7 @@ from ormcache import reasons
 from ormcache.exceptions import WriteRefused
 from ormcache.stores.embedded import store as embedded
 from ormcache.stores.embedded.files import StoreFiles
-from ormcache.write_path import statements
+from ormcache.write_path import connecting
 from tests.shop.models import Author, Genre
 from tests.waiting import eventually
 
@@ -301,7 +301,7 @@ def test_other_ways_to_write_while_the_connection_is_made(way, engine):
                 cursor.executescript("UPDATE shop_genre SET name = 'received'")
         elif way == "many":
             with connection.cursor() as cursor:
-                for number in range(statements.MOST_WHILE_CONNECTING + 1):
+                for number in range(connecting.MOST_WHILE_CONNECTING + 1):
                     cursor.execute(f"UPDATE shop_author SET name = '{number}'")
                 cursor.execute("UPDATE shop_genre SET name = 'received'")
         else:
@@ -316,7 +316,7 @@ def test_other_ways_to_write_while_the_connection_is_made(way, engine):
     finally:
         connection_created.disconnect(write)
     assert list(Genre.objects.values_list("name", flat=True)) == ["genre 0" if way == "undone" else "received"]
-    assert local.ormcache_writes._while_connecting == []
+    assert local.ormcache_writes.connecting._statements == []
     assert local.ormcache_writes.transaction.dirty == frozenset()
 
 
