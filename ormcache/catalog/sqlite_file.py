@@ -44,7 +44,7 @@ _INDEX_LENGTH = 48
 _COMMITS = slice(8, 12)
 _IS_INITIALIZED = 12
 _FRAMES = slice(16, 20)
-_SALT = slice(32, 36)  # one more each time that the log begins anew
+_CHECKSUM = slice(24, 32)  # of all in the log up to the last commit, and of the random numbers that it begins with
 _FRAMES_WRITTEN = slice(96, 100)
 _INDEX_READ = 100
 
@@ -52,7 +52,6 @@ _INDEX_READ = 100
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
 _TRIES = 100  # at a header that others are changing
-_MOST_RESTARTS = 2**16  # of the log between two commits
 
 #: The byte of the WAL index that every process with a connection has a lock on
 _USERS_LOCK = 128
@@ -119,15 +118,16 @@ class FileState(NamedTuple):
         """Return it as 16 bytes."""
         return self.series + self.number.to_bytes(4, "big") + self.place
 
-    def is_encoded_as(self, value: bytes) -> bool:
-        """Return whether these 16 bytes stand for the same rows."""
-        own = self.encode()
-        if value == own:
-            return True
-        # WAL: the log begins anew, with the next numbers, before what is committed next is written to it.
-        is_empty = self.series not in (JOURNAL, AT_REST) and self.place[4:] == bytes(4)
-        restarts = int.from_bytes(self.place[:4], "big") - int.from_bytes(value[8:12], "big")
-        return is_empty and value[:8] == own[:8] and 0 < restarts % 2**32 < _MOST_RESTARTS
+    def may_follow(self, known: FileState) -> bool:
+        """Return whether commits alone can have led from another state to this one.
+
+        False where the count has begun anew: in WAL mode whenever somebody opens it while nobody else has, also in the
+        same file ``-shm``, if it was left by a program that was killed.
+        """
+        if self.series == JOURNAL:
+            return known.series == JOURNAL
+        ahead = (self.number - known.number) % 2**32
+        return self.series == known.series != AT_REST and 0 < ahead < 2**31
 
 
 #: The series of states with a rollback journal, and of those in WAL mode while no connection is open
@@ -139,22 +139,25 @@ class Sighting(NamedTuple):
 
     state: FileState
     shown: bytes  # what was read
+    length: int  # of that, if all of it was there
     descriptor: int  # from this file
     offset: int  # from here on
     is_in_index: bool = False  # WAL: from the file -shm, which may be deleted
-    #: WAL, while no connection is open: the path of the file -shm, and when the database was changed (nanoseconds)
+    #: WAL, while no connection is open: the path of the file -shm
     absent: str | None = None
+    #: WAL, where the log holds nothing: a descriptor of the database, and when that was changed (nanoseconds)
+    database: int | None = None
     changed: int = 0
 
     def is_current(self) -> bool:
         """Return whether nothing was committed since. Costs about a microsecond. Raises OSError."""
-        if os.pread(self.descriptor, len(self.shown), self.offset) != self.shown:
+        if os.pread(self.descriptor, self.length, self.offset) != self.shown:
             return False
-        if self.is_in_index:
-            return os.fstat(self.descriptor).st_nlink > 0
-        if self.absent is None:
-            return True
-        return not os.access(self.absent, os.F_OK) and os.fstat(self.descriptor).st_mtime_ns == self.changed
+        if self.is_in_index and not os.fstat(self.descriptor).st_nlink:
+            return False
+        if self.absent is not None and os.access(self.absent, os.F_OK):
+            return False
+        return self.database is None or os.fstat(self.database).st_mtime_ns == self.changed
 
 
 class SQLiteFile:
@@ -179,7 +182,7 @@ class SQLiteFile:
             else:
                 number = int.from_bytes(header[_COUNTER], "big")
                 state = FileState(JOURNAL, number, blake2b(header, digest_size=8).digest())
-                found = Sighting(state, header, self._descriptor, _HEADER_AT)
+                found = Sighting(state, header, _HEADER_LENGTH, self._descriptor, _HEADER_AT)
             if found is not None and (is_own or found.is_current()):
                 return found
         return None
@@ -208,9 +211,15 @@ class SQLiteFile:
         status = os.fstat(index)
         named = f"{status.st_dev} {status.st_ino} {created}".encode()
         number = int.from_bytes(shown[_COMMITS], sys.byteorder)
-        frames = int.from_bytes(shown[_FRAMES], sys.byteorder).to_bytes(4, "big")
-        state = FileState(blake2b(named, digest_size=4).digest(), number, shown[_SALT] + frames)
-        return Sighting(state, shown, index, 0, is_in_index=True)
+        # Numbers come again where the index was made anew. The checksum does not, and stays if the log begins anew
+        # before the next commit. There is none if the log was empty when the index was made: the database holds all.
+        state = FileState(blake2b(named, digest_size=4).digest(), number, shown[_CHECKSUM])
+        seen = Sighting(state, shown, _INDEX_LENGTH, index, 0, is_in_index=True)
+        if any(shown[_CHECKSUM]):
+            return seen
+        at_rest = self._read_at_rest(header)
+        state = state._replace(place=at_rest.state.place)
+        return seen._replace(state=state, database=at_rest.database, changed=at_rest.changed)
 
     # WAL mode, while no connection is open ----------------------------------------------------
 
@@ -226,15 +235,18 @@ class SQLiteFile:
         shown = os.pread(index, _INDEX_READ, 0)
         if len(shown) < _INDEX_READ or shown[_FRAMES] not in (shown[_FRAMES_WRITTEN], bytes(4)):
             return None
-        found = self._read_at_rest(os.pread(self._descriptor, _HEADER_LENGTH, _HEADER_AT))
+        header = os.pread(self._descriptor, _HEADER_LENGTH, _HEADER_AT)
+        if _WAL_FORMAT not in header[:2]:
+            return None
+        found = self._read_at_rest(header)
         return found if os.pread(index, _INDEX_READ, 0) == shown else None
 
     def _read_at_rest(self, header: bytes) -> Sighting:
         status = os.fstat(self._descriptor)
         digest = blake2b(header + f"{status.st_mtime_ns} {status.st_size}".encode(), digest_size=12).digest()
         state = FileState(AT_REST, int.from_bytes(digest[:4], "big"), digest[4:])
-        changed = status.st_mtime_ns
-        return Sighting(state, header, self._descriptor, _HEADER_AT, absent=self._index_path, changed=changed)
+        seen = Sighting(state, header, _HEADER_LENGTH, self._descriptor, _HEADER_AT, absent=self._index_path)
+        return seen._replace(database=self._descriptor, changed=status.st_mtime_ns)
 
     def is_used_elsewhere(self) -> bool:
         """WAL: return whether another process has a connection to it, or that is not known. Raises OSError."""

@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable
 
 from ormcache.cache.stamps import Stamps, new_writer
-from ormcache.catalog.sqlite_file import AT_REST, JOURNAL, FileState, Sighting, SQLiteFile
-from ormcache.stores.base import STAMP, decode_marks, is_stamp
+from ormcache.catalog.sqlite_file import FileState, Sighting, SQLiteFile
+from ormcache.stores.base import STAMP, decode_marks
 from ormcache.utils.interruptions import let_through
 from ormcache.utils.log_throttle import LogThrottle
 
@@ -104,18 +104,17 @@ class Commits:
         state = seen.state
         slot, known_slot = self.slot(state), self.slot(state if known is None else known.state)
         held, known_held, *marks = self.look_up(slot, known_slot, self.mark(state), self.any_mark)
-        if stands_for(held, state) or self.is_known_at_rest(state):
+        if stands_for(held, state) or self.is_known_at_rest():
             self.take(seen)
             return True
-        is_marked = any(map(decode_marks, marks))
-        if not is_marked and stands_for(self.look_up(slot)[0], state):
-            # Where the store does not read all slots at once: its writer has settled meanwhile.
-            self.take(seen)
-            return True
-        if is_marked:
+        if any(map(decode_marks, marks)):
             if not self._has_waited(state):
                 return False
             is_outside = False
+        elif stands_for(self.look_up(slot)[0], state):
+            # Where the store does not read all slots at once: its writer has settled meanwhile.
+            self.take(seen)
+            return True
         else:
             is_outside = known is not None and self._was_complete(known, known_held, state)
         self.invalidate(seen, is_outside=is_outside)
@@ -124,7 +123,7 @@ class Commits:
     def _was_complete(self, known: Sighting, held: bytes | None, state: FileState) -> bool:
         """Return whether nothing but another program's commit explains that a state is not accounted for."""
         return (
-            known.state.series == state.series != AT_REST  # else it has lain there, and was opened again
+            state.may_follow(known.state)
             and stands_for(held, known.state)
             and self._outages == self._stamps.store.outage_count
         )
@@ -139,10 +138,8 @@ class Commits:
 
     # What those who commit need as well ---------------------------------------------------------
 
-    def is_known_at_rest(self, state: FileState) -> bool:
+    def is_known_at_rest(self) -> bool:
         """WAL: return whether the database itself is in a state that is accounted for, and all that is committed."""
-        if state.series in (AT_REST, JOURNAL):
-            return False
         resting = self._file.at_rest()
         return resting is not None and stands_for(self.look_up(self.slot(resting.state))[0], resting.state)
 
@@ -194,4 +191,4 @@ class Commits:
 
 def stands_for(held: bytes | None, state: FileState) -> bool:
     """Return whether a slot holds this state."""
-    return held is not None and is_stamp(held) and state.is_encoded_as(held[1:])
+    return held == STAMP + state.encode()

@@ -29,7 +29,6 @@ class PendingCommit(NamedTuple):
 
     before: FileState  # the state that it follows
     is_known: bool  # was that one accounted for?
-    is_coming: bool  # or is somebody about to do that?
     mark: bytes  # the slot that has to be marked for it
     is_locked: bool  # can nobody else commit before it?
     version: object  # changes when another connection commits
@@ -64,17 +63,15 @@ class OwnCommits:
         """
         commits = self._commits
         if current is not None:
-            before, is_known, is_coming = current.state, True, False
+            before, is_known = current.state, True
         else:
             seen = self._read(is_own=True)
             if seen is None:
                 return None
             before = seen.state
-            held, *marks = self._look_up(before)
-            is_known = stands_for(held, before) or commits.is_known_at_rest(before)
-            is_coming = any(map(decode_marks, marks))
+            is_known = stands_for(commits.look_up(commits.slot(before))[0], before) or commits.is_known_at_rest()
         mark = commits.mark(before, 1) if is_locked else commits.any_mark
-        return PendingCommit(before, is_known, is_coming, mark, is_locked, version)
+        return PendingCommit(before, is_known, mark, is_locked, version)
 
     def _look_up(self, state: FileState) -> list[bytes | None]:
         """Return what a state's slot holds, and those for marks."""
@@ -99,14 +96,14 @@ class OwnCommits:
             seen = self._read(is_own=False)
         if seen is None:
             return None
-        if is_alone and (pending.is_known or (pending.is_coming and self._has_come(pending, writer))):
+        if is_alone and (pending.is_known or self._has_come(pending, writer)):
             commits.take(seen)
         else:
             commits.invalidate(seen, is_outside=False, publishes=False)
         return seen, is_alone, commits.slot(seen.state)
 
     def _has_come(self, pending: PendingCommit, writer: bytes) -> bool:
-        """Return whether those have accounted for a state who were about to, after a while."""
+        """Return whether others have accounted for a state: those who are about to are waited for a while."""
         before, until = pending.before, time.monotonic() + LONGEST_WAIT
         while True:
             held, *marks = self._look_up(before)
@@ -130,7 +127,7 @@ class OwnCommits:
         """
         try:
             known = self._commits.seen
-            if known is None or not known.is_in_index or not known.is_current():
+            if known is None:
                 return
             resting = self._file.at_rest()
             if resting is None and not self._file.is_used_elsewhere():

@@ -6,12 +6,15 @@ that a test or chance asks for.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +22,13 @@ from typing import Any
 import pytest
 
 from ormcache.cache.stamps import Stamps, new_writer
+from ormcache.catalog import sqlite_file
 from ormcache.catalog.sqlite_file import SQLiteFile
 from ormcache.database import commits as commits_module
 from ormcache.database import own_commits as own_commits_module
 from ormcache.database.commits import Commits
 from ormcache.database.own_commits import OwnCommits
-from ormcache.stores.base import Store, decode_marks
+from ormcache.stores.base import MARK, STAMP, Store, decode_marks
 from ormcache.stores.embedded.store import EmbeddedStore
 from ormcache.write_path.commit_accounts import CommitAccounts
 
@@ -575,6 +579,392 @@ def test_wal_while_no_connection_is_open(tmp_path: Path, store: Store) -> None:
     one.connection = site.connect()
     one.read("b")
     assert sum(one.counts) == sum(before) + 1
+    site.close()
+
+
+# A disk that fails, and files that are busy -----------------------------------------------------
+
+
+@pytest.fixture
+def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], int]:
+    """Have the disk fail at each read of a state, or not any more. Returns 1."""
+
+    def switch(fails: bool) -> int:
+        def pread(*_: int) -> bytes:
+            raise OSError(errno.EIO, "the disk has failed")
+
+        monkeypatch.setattr(sqlite_file.os, "pread", pread if fails else real)
+        return 1
+
+    real = os.pread
+    return switch
+
+
+def test_a_file_that_cannot_be_read_is_unknown(site: Site, fail: Callable[[bool], int]) -> None:
+    one = site.process()
+    cached(one)
+    fail(True)
+    assert not one.commits.check()
+    assert one.commits.have_moved()
+    assert not one.read("b")
+    one.own.invalidate()
+    one.accounts.close(one.database)
+    fail(False)
+    site.write_outside("b")
+    assert not one.read("b")
+
+
+def test_a_write_to_a_file_that_cannot_be_read(site: Site, fail: Callable[[bool], int]) -> None:
+    one, two = site.process(), site.process()
+    cached(one)
+    fail(True)
+    two.write()
+    fail(False)
+    assert not one.read("a")
+    before = one.counts
+    for point in ("marked", "committed"):
+        cached(one)
+        steps = two.steps_of_write()
+        until(steps, point)
+        fail(True)
+        finish(steps)
+        fail(False)
+        assert not one.read("a")
+        assert not one.commits.check()  # the mark is left
+        assert one.counts == before
+        two.own.invalidate()
+        assert one.commits.check()
+
+
+def test_nobody_is_alone_if_the_file_cannot_be_read_again(
+    tmp_path: Path, store: Store, fail: Callable[[bool], int]
+) -> None:
+    site = Site(tmp_path / "db.sqlite3", store, "DELETE")
+    one = site.process()
+    cached(one)
+    pending = one.own.begin(one.own.current(), 1, is_locked=True)
+    assert pending is not None
+    one.connection.execute("INSERT INTO a VALUES ('own')")
+    assert one.own.end(pending, new_writer(), lambda: fail(True)) is None
+    fail(False)
+    site.close()
+
+
+def test_what_is_committed_after_the_question_is_not_in_the_state(wal: Site) -> None:
+    """WAL: what was read of the index was committed, so it is read once."""
+    one, two = wal.process(), wal.process()
+    cached(one)
+    pending = one.own.begin(one.own.current(), 1, is_locked=True)
+    assert pending is not None
+    one.connection.execute("INSERT INTO a VALUES ('own')")
+    ended = one.own.end(pending, new_writer(), lambda: (wal.write_outside("b"), 1)[1])
+    assert ended is not None
+    assert ended[1]
+    assert ended[0].state.number == pending.before.number + 1
+    assert not two.read("b")
+
+
+def test_a_commit_that_is_under_way_is_waited_for(tmp_path: Path, store: Store, monkeypatch: Any) -> None:
+    site = Site(tmp_path / "db.sqlite3", store, "DELETE")
+    one, two = site.process(), site.process()
+    site.other.execute("BEGIN IMMEDIATE")
+    site.other.execute("INSERT INTO b VALUES ('outside')")
+    assert not one.commits.check()
+    monkeypatch.setattr(own_commits_module.time, "sleep", lambda _: site.other.execute("COMMIT"))
+    one.own.invalidate()
+    assert two.commits.check()
+    assert (one.counts, two.counts) == ((0, 1), (0, 0))
+    site.close()
+
+
+# What single rules are for ----------------------------------------------------------------------
+
+
+def test_the_state_that_was_seen_last_is_not_looked_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = site.process()
+    cached(one)
+    monkeypatch.setattr(one.commits, "look_up", lambda *_: pytest.fail("it is looked up"))
+    one.write()
+    one.write()
+
+
+def test_a_doubtful_state_is_put_into_its_slot_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = site.process(), site.process()
+    cached(one)
+    site.write_outside("b")
+    monkeypatch.setattr(two.commits, "publish", lambda *_: pytest.fail("with a question of its own"))
+    two.write()
+    assert one.commits.check()
+
+
+def test_who_knows_the_number_marks_no_other(site: Site) -> None:
+    one, two = site.process(), site.process()
+    cached(one)
+    until(two.steps_of_write(), "marked")
+    two.connection.close()  # it dies
+    site.write_outside("b")
+    assert not one.commits.check()
+    site.write_outside("b")
+    assert one.commits.check()
+    assert not one.read("b")
+
+
+def test_who_has_looked_at_nothing_cannot_say_that_nothing_has_moved(site: Site) -> None:
+    assert site.process().commits.have_moved()
+
+
+def test_an_outside_write_while_sqlite_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite counts it as one from before: so the state is looked at once more."""
+    one, two = site.process(), site.process()
+    cached(one)
+    two.read("b")
+    real, outside = two.accounts._version, [site.write_outside]
+
+    def version() -> Any:
+        while outside:
+            outside.pop()("b")
+        return real()
+
+    monkeypatch.setattr(two.accounts, "_version", version)
+    finish(two.steps_of_write(is_locked=False))
+    assert not outside
+    assert not one.read("b")
+
+
+def test_what_sqlite_does_not_answer_is_unknown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = site.process(), site.process()
+    cached(one)
+    two.read("b")
+    monkeypatch.setattr(two.accounts, "_version", lambda: None)
+    steps = two.steps_of_write(is_locked=False)
+    until(steps, "marked")
+    site.write_outside("b")
+    finish(steps)
+    assert not one.read("b")
+
+
+def test_everything_is_invalidated_before_a_state_counts_as_known(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = site.process(), site.process()
+    cached(one)
+    site.write_outside("b")
+    monkeypatch.setattr(two.commits, "_renew", lambda: pytest.fail("known") if one.read("b") else None)
+    monkeypatch.setattr(one.commits, "_judge", lambda: stands(one))
+
+    def stands(process: Process) -> bool:
+        seen = process.commits._file.read()
+        assert seen is not None
+        return commits_module.stands_for(process.commits.look_up(process.commits.slot(seen.state))[0], seen.state)
+
+    assert two.commits.check()
+
+
+def test_a_full_store_is_no_alarm(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = site.process()
+    cached(one)
+    site.write_outside("b")
+    monkeypatch.setattr(type(site.stamps.store), "is_full", True)
+    before = one.counts
+    assert one.commits.check()
+    assert one.counts == (before[0], before[1] + 1)
+
+
+def test_only_the_state_itself_stands_for_it(site: Site) -> None:
+    one = site.process()
+    assert one.commits.check()
+    assert one.commits.seen is not None
+    state = one.commits.seen.state
+    assert commits_module.stands_for(STAMP + state.encode(), state)
+    later = state._replace(number=state.number + commits_module.SLOTS)  # in the same slot
+    for held in (None, b"", MARK + state.encode(), STAMP + later.encode(), state.encode()):
+        assert not commits_module.stands_for(held, state)
+
+
+# WAL: programs that are killed, or hold the file while others close it ---------------------------
+
+
+#: Another program: keeps a connection open, on which it has read
+HOLDS = "{}; made.execute('SELECT * FROM a').fetchall(); print('open', flush=True); sys.stdin.read()"
+OPENS = "import os, sqlite3, sys; made = sqlite3.connect(sys.argv[1], isolation_level=None)"
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another program in a process of its own, with a connection, until it is killed at the end."""
+    program = [sys.executable, "-c", HOLDS.format(OPENS), str(path)]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdout is not None
+        try:
+            assert held.stdout.readline() == "open\n"
+            yield held
+        finally:
+            held.kill()
+
+
+@pytest.fixture
+def wal(tmp_path: Path, store: Store) -> Iterator[Site]:
+    site = Site(tmp_path / "db.sqlite3", store, "WAL")
+    yield site
+    site.close()
+
+
+def left_by_the_killed(site: Site, one: Process) -> None:
+    """Have nobody connected, and the files of WAL mode left by a program that was killed while it was alone."""
+    with holder(site.path):
+        site.other.close()
+        one.connection.close()
+    assert site.path.with_name(f"{site.path.name}-shm").exists()
+
+
+def test_numbers_that_begin_anew_are_no_alarm(wal: Site) -> None:
+    """Who opens what a killed program has left makes the index anew, in the same file: it counts from 0."""
+    one = wal.process()
+    one.write()
+    cached(one)
+    before = one.counts
+    left_by_the_killed(wal, one)
+    one.connection = wal.connect()
+    one.count("b")
+    assert not one.read("b")
+    assert one.counts == (before[0], before[1] + 1)
+
+
+def test_a_number_that_another_program_reaches_anew(wal: Site) -> None:
+    """The same number, and a log that has begun anew: as if nothing had been committed."""
+    one = wal.process()
+    one.write()
+    one.write()
+    cached(one)
+    assert one.commits.seen is not None
+    number = one.commits.seen.state.number
+    left_by_the_killed(wal, one)
+    file, other = SQLiteFile(str(wal.path)), wal.connect()
+    while (seen := file.read()) is None or seen.state.number != number:
+        other.execute("INSERT INTO b VALUES ('outside')")
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    one.connection = wal.connect()
+    assert not one.read("b")
+
+
+def test_an_index_of_nothing_stands_for_what_the_database_holds(wal: Site) -> None:
+    one = wal.process()
+    with holder(wal.path):
+        wal.other.close()
+        one.connection.close()
+        # The last one to close it deletes the index.
+    with closing(sqlite3.connect(wal.path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    one.connection = wal.connect()
+    one.count("a")
+    cached(one)
+    assert one.commits.seen is not None
+    assert one.commits.seen.state.number == 0
+    left_by_the_killed(wal, one)
+    writes = f"{OPENS}; made.execute('INSERT INTO b VALUES (1)')"
+    kills = f"{writes}; made.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall(); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", kills, wal.path], check=False).returncode == 9
+    one.connection = wal.connect()
+    one.count("a")
+    assert not one.read("b")
+
+
+@pytest.mark.parametrize("kind", ["RESTART", "TRUNCATE"])
+def test_a_log_that_begins_anew_is_no_commit(wal: Site, kind: str) -> None:
+    one, two = wal.process(), wal.process()
+    cached(one)
+    one.write()
+    cached(one)
+    before = one.counts
+    for _ in range(3):
+        wal.other.execute(f"PRAGMA wal_checkpoint({kind})")
+        assert one.read("b")
+        assert two.commits.check()
+        two.write()
+        assert one.read("b")
+    assert (one.counts, two.counts) == (before, (0, 0))
+
+
+def test_who_opens_a_file_that_is_accounted_for_at_rest(wal: Site) -> None:
+    one, two = wal.process(), wal.process()
+    one.write()
+    cached(one)
+    before = one.counts
+    two.connection.close()
+    wal.other.close()
+    one.accounts.close(one.database)
+    one.connection.close()
+    one.connection = wal.connect()
+    one.count("b")
+    assert one.read("b")
+    assert one.counts == before
+
+
+def test_a_file_that_was_written_at_rest_is_doubt(wal: Site) -> None:
+    """By whom is not known: also one of ormcache's own processes may not have accounted for it."""
+    one, two = wal.process(), wal.process()
+    cached(one)
+    wal.other.close()
+    two.connection.close()
+    one.accounts.close(one.database)
+    one.connection.close()
+    assert one.commits.check()
+    before = one.counts
+    with closing(sqlite3.connect(wal.path)) as other:
+        other.execute("INSERT INTO b VALUES ('outside')")
+        other.commit()
+    assert one.commits.check()
+    assert one.counts == (before[0], before[1] + 1)
+
+
+def test_what_is_committed_while_a_connection_is_closed_is_not_accounted_for(wal: Site) -> None:
+    one = wal.process()
+    cached(one)
+    one.write()
+    cached(one)
+    before = sum(one.counts)
+
+    def checkpoint() -> None:
+        wal.write_outside("b")
+        one.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    one.own.rest(checkpoint)
+    one.connection.close()
+    wal.other.close()
+    one.connection = wal.connect()
+    assert not one.read("b")
+    assert sum(one.counts) == before + 1
+
+
+def test_what_is_not_accounted_for_is_not_when_a_connection_is_closed(wal: Site) -> None:
+    one, two = wal.process(), wal.process()
+    cached(one)
+    wal.write_outside("b")
+    for process in (one, two):  # the one has seen another state, and the other one none
+        process.accounts.close(process.database)
+        process.connection.close()
+    wal.other.close()
+    one.connection = wal.connect()
+    assert not one.read("b")
+
+
+def test_a_connection_that_is_closed_writes_the_log_only_where_that_is_needed(wal: Site) -> None:
+    one, asked = wal.process(), []
+    cached(one)
+    one.write()
+    with holder(wal.path):
+        one.own.rest(lambda: asked.append("beside another process"))
+    assert asked == []
+    one.own.rest(lambda: asked.append("alone"))
+    assert asked == ["alone"]
+    one.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    one.own.rest(lambda: asked.append("of nothing"))
+    assert asked == ["alone"]
+
+
+def test_a_connection_to_a_rollback_journal_is_closed(tmp_path: Path, store: Store) -> None:
+    site = Site(tmp_path / "db.sqlite3", store, "DELETE")
+    one = site.process()
+    cached(one)
+    one.own.rest(lambda: pytest.fail("there is no log"))
     site.close()
 
 
