@@ -17,7 +17,6 @@ from ormcache import reasons
 from ormcache.cache.tracking import current_tracker
 from ormcache.catalog import ALL_ROWS, ALL_ROWS_AND_SCHEMA, EPOCH
 from ormcache.database.database import Database
-from ormcache.database.plan_cache import LONGEST_STATEMENT
 from ormcache.database.plans import Plan
 from ormcache.database.row_plans import RowPlans
 from ormcache.database.row_writes import RowWriter
@@ -25,7 +24,7 @@ from ormcache.session.state import ConnectionState
 from ormcache.session.tracker import unwrapped
 from ormcache.session.transaction import ANY_ROWS, Transaction, WrittenRows
 from ormcache.session.values import Several
-from ormcache.sql import Effect, analyse, collapse_lists
+from ormcache.sql import Effect
 from ormcache.utils import drivers
 from ormcache.utils.interruptions import let_through
 from ormcache.write_path.buffered_cursor import BufferedCursor
@@ -33,16 +32,14 @@ from ormcache.write_path.connecting import WritesWhileConnecting
 from ormcache.write_path.consequences import Consequences
 from ormcache.write_path.explicit_invalidation import ExplicitInvalidation
 from ormcache.write_path.invalidation import Announces, Invalidator
-from ormcache.write_path.planning import StatementPlanner, may_commit, possible_effects
+from ormcache.write_path.planning import StatementPlanner, may_commit
 from ormcache.write_path.transaction_control import TransactionControl
+from ormcache.write_path.untracked import MAY_PASS, UntrackedStatements
 
 if TYPE_CHECKING:
     from ormcache.connection.protocol import CachedConnection
 
 T = TypeVar("T")
-
-#: Reasons to cache nothing on a connection that may no longer hold after the next statement
-_MAY_PASS = frozenset({reasons.REPLICA, reasons.UNIDENTIFIED})
 
 #: What reports show as the cause of writes without SQL
 _NO_SQL = "a stored procedure, or COPY"
@@ -65,6 +62,7 @@ class Writes:
         self.connecting = WritesWhileConnecting(
             connection, state, self.transaction, self._planner, self._invalidator, self.explicit
         )
+        self._untracked = UntrackedStatements(state, self.transaction, self._planner, self.connecting)
         #: is the statement under way the query of a miss?
         self.is_running_miss = False
 
@@ -92,7 +90,7 @@ class Writes:
         if self._invalidator.unfinished is not None:
             execute = partial(self._invalidator.run_next, execute)
         if database is None:
-            return self._run_untracked(execute, sql)
+            return self._untracked.run(execute, sql)
 
         # What it may do
         if type(sql) is not str:
@@ -164,13 +162,6 @@ class Writes:
             tracker.reject(reasons.STATEMENT, sql, plan.relations)
         else:
             tracker.reject(reasons.WRITES, sql, plan.written | plan.excluded_writes)
-
-    def _reject_untracked(self, sql: str) -> None:
-        """Do the same for a statement on a connection whose database is not known, or not cached."""
-        tracker, state = current_tracker(), self._state
-        if tracker is not None:
-            may_write = len(sql) > LONGEST_STATEMENT or possible_effects(sql, state.vendor)[1]
-            tracker.reject(reasons.WRITES if may_write else state.bypass_reason or reasons.NO_STORE, sql)
 
     def _run_planned(
         self, database: Database, plan: Plan, execute: Callable[[], T], sql: str, params: Any, cursor: Any
@@ -338,7 +329,7 @@ class Writes:
         """Return whether a statement changes neither rows nor settings, so that it makes no difference when it ends."""
         database = self._state.known()
         if database is None:
-            return self._state.bypass_reason not in _MAY_PASS
+            return self._state.bypass_reason not in MAY_PASS
         return (
             not self._state.session.is_opaque
             and self._planner.plan(database, self._planner.to_str(sql), cursor).changes_nothing
@@ -356,42 +347,6 @@ class Writes:
                 cursor.fetchall()
         except Error as error:
             let_through(error)  # else the statement that asks goes on as after any query that failed
-
-    def _run_untracked(self, execute: Callable[[], T], sql: Any) -> T:
-        """Run a statement on a connection whose database is not known, or not cached."""
-        if current_tracker() is not None:
-            self._reject_untracked(self._planner.to_str(sql))
-        self._record_untracked(sql)
-        return self._run_and_learn(execute, sql) if self._state.bypass_reason in _MAY_PASS else execute()
-
-    def _record_untracked(self, sql: Any) -> None:
-        """Record what a statement may do while none is tracked: tests change the settings of an open connection."""
-        state, transaction = self._state, self.transaction
-        may_add_writes = transaction.is_open and not transaction.dirty >= ALL_ROWS_AND_SCHEMA
-        if may_add_writes or not state.has_untracked_settings:
-            sql, _ = collapse_lists(self._planner.to_str(sql))
-            may_set, may_write = (True, True) if len(sql) > LONGEST_STATEMENT else possible_effects(sql, state.vendor)
-            state.record_untracked(may_set=may_set)
-            if may_add_writes and may_write:
-                # If it is read before it is committed, when statements are tracked again, it must not be stored.
-                transaction.record_write(ALL_ROWS_AND_SCHEMA)
-        transaction.record_statement()
-
-    def _run_and_learn(self, execute: Callable[[], T], sql: Any) -> T:
-        """Run a statement, and ask the server for its identity again if it has taken a write.
-
-        A replica that takes writes has been promoted since this connection was made; a server that did not answer may
-        do so now.
-        """
-        answer = execute()
-        effect = analyse(self._planner.to_str(sql), self._state.vendor).effect
-        if effect in (Effect.WRITE, Effect.SCHEMA, Effect.OPAQUE):
-            self._state.learn()
-            if self._state.database is not None:
-                self.transaction.record_write(ALL_ROWS_AND_SCHEMA)
-                if not self.transaction.is_open:
-                    self.connecting.end()
-        return answer
 
     # Writes without SQL ---------------------------------------------------------------------
 
@@ -460,7 +415,7 @@ class Writes:
             transaction.record_write(ALL_ROWS)
             return _do_nothing
         if database is None:
-            self._record_untracked(sql)
+            self._untracked.record(sql)
             return _do_nothing
         sql = self._planner.to_str(sql)
         plan = self._planner.plan(database, sql, cursor)
