@@ -63,7 +63,7 @@ class CursorMixin(_Cursor):
     def callproc(self, *args: Any, **kwargs: Any) -> Any:
         """Run a stored procedure, which may do anything."""
         writes: Writes = self.db.ormcache_writes
-        return writes.run_opaque(partial(super().callproc, *args, **kwargs), self)
+        return writes.driver_calls.run(partial(super().callproc, *args, **kwargs), self)
 
     def buffer_rows(self) -> Any:
         """Fetch the rows of the statement that has just run, so that it is over. Returns the driver's cursor."""
@@ -113,7 +113,7 @@ def _copy(cursor: Any, copy: Callable[..., Any], statement: Any, *args: Any, **k
 
 
 def _copy_without_sql(cursor: Any, copy: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return cursor.db.ormcache_writes.run_opaque(partial(copy, *args, **kwargs), cursor, may_set=False)
+    return cursor.db.ormcache_writes.driver_calls.run(partial(copy, *args, **kwargs), cursor, may_set=False)
 
 
 def _copy_expert(cursor: Any, copy: Callable[..., Any], sql: Any, *args: Any, **kwargs: Any) -> Any:
@@ -121,7 +121,7 @@ def _copy_expert(cursor: Any, copy: Callable[..., Any], sql: Any, *args: Any, **
     try:
         return _copy_without_sql(cursor, copy, sql, *args, **kwargs)
     finally:
-        cursor.db.ormcache_writes.record_copy(sql, cursor)
+        cursor.db.ormcache_writes.driver_calls.record_copy(sql, cursor)
 
 
 def _copy_from(cursor: Any, copy: Callable[..., Any], file: Any, table: str, *args: Any, **kwargs: Any) -> Any:
@@ -130,12 +130,12 @@ def _copy_from(cursor: Any, copy: Callable[..., Any], file: Any, table: str, *ar
         return _copy_without_sql(cursor, copy, file, table, *args, **kwargs)
     finally:
         name = str(table).replace('"', '""')
-        cursor.db.ormcache_writes.record_copy(f'COPY "{name}" FROM STDIN', cursor)
+        cursor.db.ormcache_writes.driver_calls.record_copy(f'COPY "{name}" FROM STDIN', cursor)
 
 
 def _executescript(cursor: Any, run: Callable[..., Any], *args: Any) -> Any:
     """sqlite3: any number of statements, after a COMMIT of the open transaction."""
-    return cursor.db.ormcache_writes.run_opaque(partial(run, *args), cursor, commits_first=True)
+    return cursor.db.ormcache_writes.driver_calls.run(partial(run, *args), cursor, commits_first=True)
 
 
 def _stream(cursor: Any, stream: Callable[..., Any], query: Any, *args: Any, **kwargs: Any) -> Any:
@@ -168,7 +168,7 @@ class _CopyContext:
         self._finish: Callable[[BaseException | None], None] | None = None
 
     def __enter__(self) -> Any:
-        self._finish = self._cursor.db.ormcache_writes.begin_statement(self._statement, self._cursor)
+        self._finish = self._cursor.db.ormcache_writes.driver_calls.begin(self._statement, self._cursor)
         try:
             return self._copying.__enter__()
         except BaseException as error:

@@ -16,6 +16,8 @@ from ormcache.session.state import ConnectionState
 from ormcache.session.transaction import Transaction
 from ormcache.sql import Effect, SessionChange
 from ormcache.utils import drivers
+from ormcache.utils.interruptions import let_through
+from ormcache.write_path.planning import StatementPlanner
 
 if TYPE_CHECKING:
     from ormcache.connection.protocol import CachedConnection
@@ -32,10 +34,26 @@ _TEMPORARY_SCHEMAS = frozenset({"pg_temp", "temp"})
 class Consequences:
     """Follows what the statements of one connection leave behind. The thread that owns the connection owns this."""
 
-    def __init__(self, connection: CachedConnection, state: ConnectionState, transaction: Transaction) -> None:
+    def __init__(
+        self, connection: CachedConnection, state: ConnectionState, transaction: Transaction, planner: StatementPlanner
+    ) -> None:
         self._connection: CachedConnection = weakref.proxy(connection)
         self._state = state
         self._transaction = transaction
+        self._planner = planner
+
+    def run_last_hit(self, sql: Any) -> None:
+        """Run the last hit's query for what it leaves behind in the session, if a statement asks for that."""
+        leaving = self._state.last_hit
+        compiled = None if leaving is None else leaving.query_before(self._planner.to_str(sql))
+        if compiled is None:
+            return
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(*compiled)
+                cursor.fetchall()
+        except Error as error:
+            let_through(error)  # else the statement that asks goes on as after any query that failed
 
     def run_setting(self, execute: Callable[[], T], change: SessionChange, params: Any) -> T:
         """Run a statement that sets something. One that fails can have set something all the same."""

@@ -23,7 +23,7 @@ def write(request):
 def do_anything():
     """What a stored procedure is to the cache."""
     with connection.cursor():
-        connection.ormcache_writes.run_opaque(lambda: None, None)
+        connection.ormcache_writes.driver_calls.run(lambda: None, None)
 
 
 def rejected(reason):

@@ -347,18 +347,19 @@ _OWN = (
 
 def test_no_statement_reaches_the_driver_unseen(monkeypatch, ddl):
     """Every text that the driver is given has passed the write path."""
+    from ormcache.write_path.driver_calls import DriverCalls
     from ormcache.write_path.statements import Writes
 
     seen, given = [], []
-    for method in ("run", "begin_statement"):
-        real = getattr(Writes, method)
+    for owner, method in ((Writes, "run"), (DriverCalls, "begin")):
+        real = getattr(owner, method)
 
         def noted(self, *args, _real=real, _at=1 if method == "run" else 0):
             seen.append(_text(args[_at]))
             return _real(self, *args)
 
-        monkeypatch.setattr(Writes, method, noted)
-    real_run = Writes.run_opaque
+        monkeypatch.setattr(owner, method, noted)
+    real_run = DriverCalls.run
 
     def running(self, *args, **kwargs):
         seen.append("anything")
@@ -368,7 +369,7 @@ def test_no_statement_reaches_the_driver_unseen(monkeypatch, ddl):
         finally:
             given.append(")")
 
-    monkeypatch.setattr(Writes, "run_opaque", running)
+    monkeypatch.setattr(DriverCalls, "run", running)
     connection.ensure_connection()
     undo = _record_at_the_driver(given)
     try:
