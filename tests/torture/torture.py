@@ -17,7 +17,8 @@ from typing import Any
 
 from tests.environment import Run
 from tests.servers import Server
-from tests.torture.history import Outage, Verdict, judge, lines_of
+from tests.torture.excuses import Excuses, excluding
+from tests.torture.history import Verdict, judge, lines_of
 from tests.torture.network import DIRECTIONS, Network
 
 WORKERS = ("w1", "w2", "w3")  # each on a host of its own
@@ -37,8 +38,6 @@ LEASE = 10  # seconds: longer than whatever holds up a COMMIT here
 IDENTITY_MAX_AGE = 0
 #: Seconds after the end of an outage within which everything has been invalidated
 GRACE = 2.0
-#: Seconds after which what a process has written of an excluded table is marked once more, on a busy machine
-MARKED_AGAIN = 4.0
 #: How much rarer events are in a soak, where processes need a while to start again
 CALM = 3
 #: The name of the database of a soak
@@ -75,9 +74,7 @@ class Torture:
         self._began = time.monotonic()
         self._starts = 0
         self._deployed: dict[str, dict[str, Any]] = {worker: {} for worker in WORKERS}
-        self._outages: list[Outage] = []
-        #: in which stale reads are documented, whatever is set for outages
-        self._limits: list[Outage] = []
+        self._excuses = Excuses(on_outage)
         #: what ends an event, and when, by time.monotonic
         self._ends: list[tuple[float, Callable[[], None]]] = []
         self._recorded: list[dict[str, Any]] | None = None
@@ -102,8 +99,7 @@ class Torture:
             self._finish_due(everything=True)
             time.sleep(GRACE + 1)
             self._stop_workers()
-        outages = self._limits if self._on_outage == "refuse" else self._outages + self._limits
-        return judge(self._lines(), outages, grace=GRACE)
+        return judge(self._lines(), self._excuses.outages(), grace=GRACE)
 
     def counts(self) -> dict[str, int]:
         """Return what the processes that were not killed have counted, and all changes of the schema, added up."""
@@ -261,7 +257,7 @@ class Torture:
         self._redis.resume()
         self._redis.kill()
         self._redis.start()
-        self._record_outage(WORKERS, began, self._excluding())
+        self._record_outage(WORKERS, began, excluding(self._deployed))
 
     def _restart_database(self, _: str) -> None:
         assert self._database is not None
@@ -274,16 +270,13 @@ class Torture:
         self._database.kill()
         self._database.start()
 
-    def _excluding(self) -> frozenset[str]:
-        return frozenset(one for one in WORKERS if "shop.Author" in self._deployed[one].get("BLACKLIST", ()))
-
     def _lasts(self, end: Callable[[], object], without_store: Sequence[str] = ()) -> float:
         """Have an event end after a while. Returns the seconds. ``without_store``: workers whose store is away."""
-        began, seconds, excluding = time.monotonic(), self._random.uniform(0.2, 1.5), self._excluding()
+        began, seconds, excluded = time.monotonic(), self._random.uniform(0.2, 1.5), excluding(self._deployed)
 
         def end_it() -> None:
             end()
-            self._record_outage(without_store, began, excluding)
+            self._record_outage(without_store, began, excluded)
 
         self._ends.append((began + seconds, end_it))
         return seconds
@@ -302,16 +295,9 @@ class Torture:
         for end in due:
             end()
 
-    def _record_outage(self, workers: Sequence[str], began: float, excluding: frozenset[str]) -> None:
-        """Record an outage that is over now; with a write that was under way when it began.
-
-        ``excluding``: the workers that wrote authors as an excluded table when it began.
-        """
-        began, now = began - 0.5, time.monotonic()
-        self._outages += [Outage(worker, began, now + 0.3) for worker in workers]
-        # The documented limits: these write without the store, and their marks, lost or late, follow within seconds.
-        late = (excluding | self._excluding()).intersection(workers)
-        self._limits += [Outage(worker, began, now + MARKED_AGAIN) for worker in late]
+    def _record_outage(self, workers: Sequence[str], began: float, excluded: frozenset[str]) -> None:
+        """Record an outage that is over now. ``excluded``: who wrote authors as an excluded table when it began."""
+        self._excuses.record(workers, began, time.monotonic(), excluded | excluding(self._deployed))
 
     def _say(self, event: str) -> None:
         self.events.append(f"{time.monotonic() - self._began:6.2f} {event}")
