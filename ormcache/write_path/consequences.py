@@ -1,4 +1,7 @@
-"""What a statement that has run means for the session, the schema and later reads."""
+"""What a statement that has run means for the session, the schema and later reads.
+
+And what leads to it: settings that may fail halfway, and the query of a hit that a statement asks about.
+"""
 
 from __future__ import annotations
 

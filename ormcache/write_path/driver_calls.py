@@ -25,7 +25,10 @@ _NO_SQL = "a stored procedure, or COPY"
 
 
 class DriverCalls:
-    """Those of one connection. The thread that owns the connection owns this."""
+    """Invalidates what a driver writes besides executing statements, on one connection.
+
+    The thread that owns the connection owns this.
+    """
 
     def __init__(
         self,

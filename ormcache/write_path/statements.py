@@ -49,13 +49,13 @@ class Writes:
         self._connection: CachedConnection = weakref.proxy(connection)
         self._state = state
         self.transaction = Transaction(connection, state)
-        self._planner = StatementPlanner(connection, state, self.transaction)
-        self._consequences = Consequences(connection, state, self.transaction, self._planner)
-        self.explicit = ExplicitInvalidation(state, self.transaction)
         state.watch_session(self._end_session)
         self._invalidator = Invalidator(connection, self.transaction, state.observer)
         self._accounts = self._invalidator.accounts
+        self._planner = StatementPlanner(connection, state, self.transaction)
+        self._consequences = Consequences(connection, state, self.transaction, self._planner)
         self.control = TransactionControl(connection, state, self.transaction, self._invalidator)
+        self.explicit = ExplicitInvalidation(state, self.transaction)
         self.connecting = WritesWhileConnecting(
             connection, state, self.transaction, self._planner, self._invalidator, self.explicit
         )

@@ -22,7 +22,7 @@ MAY_PASS = frozenset({reasons.REPLICA, reasons.UNIDENTIFIED})
 
 
 class UntrackedStatements:
-    """Those of one connection. The thread that owns the connection owns this."""
+    """Runs statements that are not tracked, on one connection. The thread that owns the connection owns this."""
 
     def __init__(
         self,
