@@ -29,6 +29,7 @@ from ormcache.pages.readiness import connection_of, is_session, reason_against
 from ormcache.pages.stored import Stored, decode, encode, find_locally, put_locally
 from ormcache.reasons import Miss
 from ormcache.session.connections import is_cached
+from ormcache.stores.base import STAMP_LENGTH
 from ormcache.utils.event_loops import is_in_event_loop
 from ormcache.utils.interruptions import UNEXPECTED, let_through
 
@@ -177,6 +178,7 @@ class Derivation:
             if held.vector != local.vector or local.has_expired:
                 database.local.drop(self._entry)
             elif (served := self._served(database, local, asked)) is not None:
+                self._vector = local.vector[:STAMP_LENGTH]  # should it be computed anew, as lists of names are
                 return served
         found = stamps.look_up(self._entry, self._epoch, known, 1)
         self._vector, self._is_full = found.vector, found.denied

@@ -32,7 +32,7 @@ from ormcache.pages.page_names import IGNORED, compile_patterns, is_named_by_add
 from ormcache.pages.replacing import replaced
 from ormcache.pages.request_facts import RequestReads, attribute_of, facts_of, headers_of
 from ormcache.pages.surrogate import add_surrogate_headers, are_pages_held
-from ormcache.pages.view_names import NamedByParts, function_name
+from ormcache.pages.view_names import NamedByParts, function_name, name_of_negotiated
 from ormcache.pages.visitors import ANONYMOUS, SESSION, USER, PassedBy, Per, Visitor
 from ormcache.utils.bounded import Bounded
 
@@ -235,9 +235,7 @@ class _Page:
             self._query = stripped
         self._parts = (self._name(), request_name(request, stripped), cache.per_name, self._visitor.name())
         if self._given is not request:
-            # What Django REST framework has negotiated before the view was called
-            negotiated = getattr(self._given, "accepted_media_type", None), getattr(self._given, "version", None)
-            self._parts += (repr(negotiated),)
+            self._parts += (name_of_negotiated(self._given),)
         self._facts = cache.facts(self._label)
         try:
             key = self._key(meta, request.COOKIES) if self._facts else self._key({}, {})

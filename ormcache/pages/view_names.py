@@ -71,6 +71,19 @@ def view_name(view: Any, constant: str | None, request: Any, args: tuple[Any, ..
         raise PassedBy(reasons.UNNAMED) from error
 
 
+def name_of_negotiated(request: Any) -> str:
+    """Return an exact text of what Django REST framework has negotiated for a request before it calls a handler.
+
+    Raises PassedBy if there is none.
+    """
+    negotiated = [getattr(request, name, None) for name in ("accepted_media_type", "version", "accepted_renderer")]
+    try:
+        return ViewForm(request).text(negotiated)
+    except Exception as error:  # Fault, or what the code of a project raises that is asked for attributes
+        let_through(error)
+        raise PassedBy(reasons.UNNAMED) from error
+
+
 def _arguments(request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Return the exact text of arguments. A converter of paths may have read them from the database, plain ones too."""
     if PLAIN.issuperset(map(type, (*args, *kwargs.values()))):

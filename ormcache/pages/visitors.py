@@ -195,7 +195,6 @@ class Visitor:
         if session is not None:
             was_accessed, was_modified = session.accessed, session.modified
             session.accessed = session.modified = False
-        self._has_read_user = False
         self._loaded = self._aloaded = None
         self._attributes = _attributes_of(self._loaded_before())
         self._aattributes = _attributes_of(self._aloaded_before())

@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
 from django.db import connections
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.test import AsyncClient, Client, override_settings
+from django.test import AsyncClient, AsyncRequestFactory, Client, override_settings
 from django.urls import path
 
 import ormcache
@@ -102,6 +102,26 @@ urlpatterns = [
     path("by-middleware/missing/", missing),
     path("waits/", cached("anonymous", waits)),
 ]
+
+
+def test_a_function_that_reads_the_database_to_name_the_visitor(iliad):
+    """In no event loop, though there is no session to be loaded."""
+
+    async def view(request: HttpRequest) -> HttpResponse:
+        site.note(request)
+        return HttpResponse("shown")
+
+    cached = ormcache.cache_page(per=lambda request: Book.objects.get().title)(view)
+
+    async def ask() -> bytes:
+        return bytes((await cached(AsyncRequestFactory().get("/"))).content)
+
+    for count in (1, 1):
+        assert async_to_sync(ask)() == b"shown"
+        assert len(site.ran) == count
+    Book.objects.update(title="Odyssey")
+    assert async_to_sync(ask)() == b"shown"
+    assert len(site.ran) == 2
 
 
 @pytest.mark.parametrize("per", ["anonymous", "user", "session"])

@@ -408,6 +408,23 @@ def test_a_view_that_reads_many_headers(iliad, client):
     assert times("3-5") == [1, 1, 0, 0]
 
 
+def test_a_view_that_reads_another_header_later(iliad):
+    """The list of headers grows, and what was learned first stays."""
+
+    def reads(request: Any) -> HttpResponse:
+        site.note(request)
+        return HttpResponse(request.headers.get(request.GET["name"], "none"))
+
+    view = ormcache.cache_page()(reads)
+    for name in ("X-A", "X-B", "X-C", "X-A"):
+        for value in ("1", "2"):
+            site.ran.clear()
+            for _ in range(2):
+                assert view(RequestFactory().get(f"/?name={name}", headers={name: value})).content == value.encode()
+            assert len(site.ran) == 1
+    assert why() == {}
+
+
 def test_the_language_that_a_view_has_chosen(iliad, client):
     """As LocaleMiddleware says on its own, which at a hit sees the language of the request."""
 

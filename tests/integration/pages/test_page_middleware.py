@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import connection, connections, transaction
 from django.http import HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
@@ -16,11 +16,14 @@ from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views.generic import View
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.decorators import api_view
 from rest_framework.generics import ListAPIView
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.response import Response
 from rest_framework.serializers import ModelSerializer
+from rest_framework.versioning import BaseVersioning
 from rest_framework.views import APIView
 
 import ormcache
@@ -134,6 +137,61 @@ class Tenants(APIView):
         return Response({"tenant": request.tenant})
 
 
+class ShoutingRenderer(JSONRenderer):
+    """Of the same media type as the one that it inherits from."""
+
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> bytes:
+        return bytes(super().render(data, *args, **kwargs).upper())
+
+
+class ByHeader(BaseVersioning, DefaultContentNegotiation):  # type: ignore[misc]
+    """Chooses version and renderer by headers that no handler reads."""
+
+    def determine_version(self, request: Any, *args: Any, **kwargs: Any) -> str:
+        return str(request.headers.get("X-Version", "1"))
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        renderer = renderers["X-Loud" in request.headers]
+        return renderer, renderer.media_type + ("; indent=1" if "X-Wide" in request.headers else "")
+
+
+class Negotiated(APIView):
+    renderer_classes = (JSONRenderer, ShoutingRenderer)
+    versioning_class = ByHeader
+    content_negotiation_class = ByHeader
+
+    @method_decorator(ormcache.cache_page())
+    def get(self, request: Any) -> Response:
+        site.note(request)
+        return Response({"version": f"v{request.version}"})
+
+
+class ByKey(BaseAuthentication):
+    """Finds a guest by a cookie."""
+
+    def authenticate(self, request: Any) -> Any:
+        key = request.COOKIES["key"]
+        return (AnonymousUser(), key) if type(self) is ByKey or key == "a" else None
+
+
+class ByFirstKey(ByKey):
+    """Finds only one of them."""
+
+
+class Keys(APIView):
+    """Shows what was found before its handlers are called, of which no page is named."""
+
+    authentication_classes = (ByFirstKey, ByKey)
+    renderer_classes = (JSONRenderer,)
+
+    @method_decorator(ormcache.cache_page())
+    def get(self, request: Any, part: str) -> Response:
+        site.note(request)
+        site.titles()
+        found = request.auth if part == "auth" else type(request.successful_authenticator).__name__
+        return Response([found])
+
+
 class ByCoroutine(View):
     async def get(self, request: Any) -> HttpResponse:
         site.note(request)
@@ -207,6 +265,8 @@ urlpatterns = [
     path("whoami/", WhoamiByDispatch.as_view()),
     path("whoami/get/", WhoamiByHandler.as_view()),
     path("tenants/", Tenants.as_view()),
+    path("negotiated/", Negotiated.as_view()),
+    path("keys/<str:part>/", Keys.as_view()),
     path("coroutine/", ByCoroutine.as_view()),
     path("template/", with_template),
     path("failing/", failing),
@@ -434,6 +494,31 @@ def test_formats_of_the_framework(address):
         assert client.get(address, headers={"accept": "application/json"}).content == b'{"name":null}'
         assert client.get(address, headers={"accept": "text/plain"}).content == b"{'name': None}"
     assert len(site.ran) < 6
+
+
+def test_what_the_framework_has_negotiated_before_a_handler():
+    """The version, the media type, and a renderer that has its media type in common with another one."""
+    expected = {
+        (): '{"version":"v1"}',
+        (("x-version", "2"),): '{"version":"v2"}',
+        (("x-loud", "1"),): '{"VERSION":"V1"}',
+        (("x-wide", "1"),): '{\n "version": "v1"\n}',
+        (("x-version", "2"), ("x-loud", "1")): '{"VERSION":"V2"}',
+    }
+    with override_settings(MIDDLEWARE=MIDDLEWARE):  # the decorator alone
+        for ran in (1, 0):
+            for headers, answer in expected.items():
+                assert runs(Client(headers=dict(headers)), "/negotiated/") == (ran, answer)
+
+
+@pytest.mark.parametrize("part, found", [("auth", ["a", "b"]), ("authenticator", ["ByFirstKey", "ByKey"])])
+def test_what_the_framework_has_found_of_the_visitor_before_a_handler(part, found, iliad):
+    with override_settings(MIDDLEWARE=MIDDLEWARE):  # the decorator alone
+        for ran in (1, 0):
+            for key, answer in zip("ab", found, strict=True):
+                client = Client()
+                client.cookies["key"] = key
+                assert runs(client, f"/keys/{part}/") == (ran, f'["{answer}"]')
 
 
 def test_an_authorization_goes_its_own_way():

@@ -14,6 +14,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db import connections
 from django.http import HttpResponse
@@ -387,6 +388,50 @@ def request_of(client: Client, address: str = "/") -> Any:
     return request
 
 
+def reads_the_cart(get_response: Any) -> Any:
+    def middleware(request: Any) -> Any:
+        request.session.get("cart")
+        return get_response(request)
+
+    return middleware
+
+
+@pytest.mark.parametrize("per", PERS)
+def test_what_is_stored_nowhere_varies_as_without_the_cache(per):
+    """Or a proxy would show one visitor's page to others."""
+    client = with_cart(Client(), "nails")
+    for _ in range(2):
+        response = client.get(f"/{per}/cart/")
+        assert (response.content, "Cookie" in response["Vary"]) == (b"nobody has ['nails'] of Iliad", True)
+    # What middleware has read before the view counts too, for views that read nothing.
+    with override_settings(MIDDLEWARE=[*MIDDLEWARE, f"{__name__}.reads_the_cart"]):
+        client, cookies = Client(), client.cookies
+        client.cookies = cookies
+        for address in (f"/{per}/in-language/", f"/{per}/sets-cookie/"):
+            for _ in range(2):
+                assert "Cookie" in client.get(address)["Vary"]
+
+
+def test_a_view_that_keeps_the_session_alive():
+    """It has the session saved, with the same data."""
+
+    def view(request: Any) -> HttpResponse:
+        site.note(request)
+        request.session.modified = True
+        return HttpResponse("alive")
+
+    for per in PERS:
+        cached = ormcache.cache_page(per=per)(view)
+        site.ran.clear()
+        for _ in range(2):
+            request = request_of(Client())
+            request.session = with_data({"cart": ["nails"]})
+            assert cached(request).content == b"alive"
+            assert request.session.modified
+        assert len(site.ran) == 2
+    assert reasons.SESSION in why()
+
+
 def test_vary_and_the_session_middleware():
     """A page that was made by reading the session is marked for proxies, from the cache as well."""
     for _ in range(2):
@@ -557,6 +602,46 @@ def test_a_user_whom_middleware_has_found_elsewhere(per):
                 request.user = put
                 assert cached(request).content == name
                 assert request.user is put
+
+
+@pytest.mark.parametrize("per", PERS)
+def test_for_a_user_of_middleware_the_view_runs(per):
+    """Whether or not it shows the user."""
+    ann = User.objects.create_user("ann")
+    cached = ormcache.cache_page(per=per)(site.plain)
+    for put, count in ((AnonymousUser(), 1), (ann, 2)):
+        site.ran.clear()
+        for _ in range(2):
+            request = request_of(Client())
+            request.user = put
+            assert cached(request).content == b"Iliad"
+        assert len(site.ran) == count
+    assert why() == {reasons.LOGGED_IN if per == "anonymous" else reasons.USER}
+
+
+@pytest.mark.parametrize("per", [*PERS, lambda request: "all"])
+def test_what_stands_for_a_session_and_is_none_of_django(per):
+    """Nobody could see what a view reads of it."""
+
+    def view(request: Any) -> HttpResponse:
+        site.note(request)
+        return HttpResponse(request.session["name"])
+
+    cached = ormcache.cache_page(per=per)(view)
+    for make in (lambda data: SimpleLazyObject(lambda: with_data(data)), lambda data: data):
+        site.ran.clear()
+        for name in ("Ann", "Bob"):
+            request = request_of(Client())
+            request.session = make({"name": name})
+            assert cached(request).content == name.encode()
+        assert len(site.ran) == 2
+    assert why() == {reasons.SESSION}
+
+
+def with_data(data: dict[str, Any]) -> SessionStore:
+    session = SessionStore()
+    session.update(data)
+    return session
 
 
 class Guest(AnonymousUser):
