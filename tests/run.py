@@ -40,25 +40,27 @@ _SEARCHES = "tests/integration/protocol"
 LESS = ["-m", "not slow", "--few"]
 #: Rooms of the integration tests that `make quick` runs together, in parts of about the same length
 _TOGETHER = {
+    "faults": ("faults", "session"),
     "telemetry": ("management", "telemetry", "contrib", "diagnostics"),
     "stores": ("stores", "cache", "catalog", "connection", "database"),
     "pages": ("pages", "outside", "background"),
-    "faults": ("faults", "session"),
     "protocol": ("protocol", "django", "backends"),
 }
 _APART = [f"--ignore=tests/integration/{room}" for rooms in _TOGETHER.values() for room in rooms]
 #: What is worth running after every change, the longest first
 QUICK = {
     "unit": ["tests/unit", "--ignore=tests/unit/sql", "tests/protocol", "tests/project", *LESS],
-    "sqlite, others": ["tests/integration", "tests/stores/embedded", *_APART, "--engine=sqlite", *LESS],
     **{
         f"sqlite, {name}": [*(f"tests/integration/{room}" for room in rooms), "--engine=sqlite", *LESS]
         for name, rooms in _TOGETHER.items()
     },
+    "sqlite, others": ["tests/integration", "tests/stores/embedded", *_APART, "--engine=sqlite", *LESS],
     "sql": ["tests/unit/sql", *LESS],
 }
 #: How many parts run at the same time: one more than there are cores, because tests wait
 AT_ONCE = (os.cpu_count() or 1) + 1
+#: The same of the parts of `make quick`, of which some wait more than they compute
+AT_ONCE_QUICKLY = (os.cpu_count() or 1) + 2
 #: What an early Python runs: what has to do with regular expressions
 EARLY = ["tests/unit", "--ignore=tests/unit/cache", *LESS]
 #: What neither the interpreter nor Django changes, or what is slow as a whole
@@ -186,7 +188,7 @@ def run_everything(asked: argparse.Namespace, extra: list[str]) -> list[Result]:
 
 def run_quickly(python: str, extra: list[str]) -> list[Result]:
     """Run the parts of :data:`QUICK`, a few at the same time."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE_QUICKLY) as pool:
         running = [
             pool.submit(run_part, python, f"quick: {part}", [*arguments, *extra], f"{part} | ")
             for part, arguments in QUICK.items()
