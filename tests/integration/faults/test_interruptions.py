@@ -21,6 +21,7 @@ import pytest
 from django.db import Error, connection, transaction
 
 from ormcache import reasons
+from ormcache.write_path.consequences import Consequences
 from tests.integration.faults.test_reentrance import places
 from tests.integration.reading import shown_on_sqlite
 from tests.shop.models import Author
@@ -389,7 +390,7 @@ def test_a_setting_that_is_interrupted(engine):
     names()
 
     def interrupt(frame: FrameType, event: str, arg: object) -> None:
-        if event == "call" and frame.f_code.co_name == "_follow":
+        if event == "call" and frame.f_code is Consequences.follow.__code__:
             raise Limit
 
     sys.setprofile(interrupt)
