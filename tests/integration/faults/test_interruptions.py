@@ -394,9 +394,11 @@ def test_a_setting_that_is_interrupted(engine):
             raise Limit
 
     sys.setprofile(interrupt)
-    with pytest.raises(Limit), connection.cursor() as cursor:
-        cursor.execute("SET TIME ZONE 'Asia/Tokyo'" if engine == "postgresql" else "SET time_zone = '+09:00'")
-    sys.setprofile(None)
+    try:
+        with pytest.raises(Limit), connection.cursor() as cursor:
+            cursor.execute("SET TIME ZONE 'Asia/Tokyo'" if engine == "postgresql" else "SET time_zone = '+09:00'")
+    finally:
+        sys.setprofile(None)
 
     assert connection.ormcache.session_bypass_reason() == reasons.UNTRACKED_SESSION
     connection.close()
