@@ -215,7 +215,7 @@ def raw_update() -> Any:
         return cursor.rowcount
 
 
-# Past the cache -------------------------------------------------------------------------
+# Bypassing the cache -------------------------------------------------------------------------
 
 
 def raw_select() -> Any:

@@ -50,7 +50,7 @@ def set_up(vendors: list[str], servers: Servers, folder: Path) -> None:
 
 
 def make_database(vendor: str, texts: list[Recorded], *, there: bool) -> None:
-    """Make it with the tables of the texts, or drop it. Past the cache."""
+    """Make it with the tables of the texts, or drop it. Bypasses the cache."""
     from django.db import connections
 
     if vendor != "sqlite":

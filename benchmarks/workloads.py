@@ -15,7 +15,7 @@ GROUPS = {
     "misses": "Reads for the first time",
     "pages": "Pages of many queries",
     "writes": "Writes",
-    "past": "Past the cache",
+    "past": "Bypassing the cache",
 }
 
 

@@ -212,7 +212,7 @@ class ConnectionState:
             let_through(error)
             # Whatever it is, the application works without the cache.
             if registry.should_log("unidentified", self.alias):
-                logger.exception("the database %r does not tell who it is; nothing is cached", self.alias)
+                logger.exception("the database %r does not report its identity; nothing is cached", self.alias)
             self.bypass_reason = reasons.UNIDENTIFIED
         if self.database is None:
             self.writer_identity.announce(None, None)

@@ -182,7 +182,7 @@ def test_a_database_that_does_not_tell_who_it_is(log, monkeypatch):
     for _ in range(2):
         Author.objects.count()
         connection.close()
-    assert log() == [("ERROR", "the database … does not tell who it is; nothing is cached")]
+    assert log() == [("ERROR", "the database … does not report its identity; nothing is cached")]
 
 
 def test_a_catalog_that_cannot_be_read(log, monkeypatch):
